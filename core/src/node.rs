@@ -51,6 +51,7 @@ pub use state::running_tasks::NodeFailure;
 pub use crate::peering::NeighbourFilter;
 pub use crate::types::RemovedPeer;
 
+use crate::stats::Counter;
 use state::NodeState;
 use state::journal::JournalRequest;
 use state::link_event::LinkEvent;
@@ -276,6 +277,11 @@ impl Node {
         self.shared.conversations.forget(address);
         self.notify_router(RouterEvent::RemoveOrigin { address: *address });
         true
+    }
+
+    /// Counts an event outside of the node's tasks.
+    pub(crate) fn count(&self, counter: Counter) {
+        self.shared.stats.count(counter, 1);
     }
 
     /// Sends an event to the router from a method that cannot wait: a task of its own waits for room, so that the event

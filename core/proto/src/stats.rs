@@ -123,6 +123,10 @@ table! {
         MessagesReceived = "messages_received",
         /// Message packets sent again.
         Retransmits = "retransmits",
+        /// Connections of clients that were refused: no place, no greeting in time, another version or another protocol.
+        ClientsRefused = "clients_refused",
+        /// Connections that were ended because their client broke the rules, read nothing, or held memory for which others waited.
+        ClientsEnded = "clients_ended",
     }
 }
 

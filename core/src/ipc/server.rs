@@ -185,6 +185,7 @@ impl Server {
         let admission = self.admission.clone();
         let (entry, registration) = self.provisional.add();
         let text = self.text.clone();
+        let counting = node.clone();
         let connection = async move {
             let served = async move {
                 match text {
@@ -195,6 +196,9 @@ impl Server {
                 }
             };
             if let Err(reason) = served.await {
+                if let Some(counter) = reason.counter() {
+                    counting.count(counter);
+                }
                 tracing::debug!(%reason, uid, "a client's connection ended");
             }
         };

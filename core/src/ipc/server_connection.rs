@@ -23,6 +23,7 @@ use crate::ipc::protocol::{
 use crate::ipc::provisional::ProvisionalEntry;
 use crate::ipc::running_calls::RunningCalls;
 use crate::ipc::session::ClientSession;
+use crate::stats::Counter;
 use crate::wire::codec;
 
 /// The time within which a client has to send its greeting.
@@ -56,6 +57,25 @@ pub(super) enum ConnectionEnd {
     NoGreeting,
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl ConnectionEnd {
+    /// The counter of this end; `None` if the client itself has left.
+    pub(super) fn counter(&self) -> Option<Counter> {
+        let has_left = |error: &io::Error| error.kind() != io::ErrorKind::TimedOut;
+        match self {
+            ConnectionEnd::NotAClient
+            | ConnectionEnd::Version(_)
+            | ConnectionEnd::Full
+            | ConnectionEnd::NoGreeting => Some(Counter::ClientsRefused),
+            ConnectionEnd::Frame(FrameError::Closed | FrameError::Cut) => None,
+            ConnectionEnd::Frame(FrameError::Io(error)) | ConnectionEnd::Io(error) if has_left(error) => None,
+            ConnectionEnd::Frame(_)
+            | ConnectionEnd::Malformed
+            | ConnectionEnd::AdministrationTimeout
+            | ConnectionEnd::Io(_) => Some(Counter::ClientsEnded),
+        }
+    }
 }
 
 /// Exchanges greetings, and serves until the client closes, breaks the rules or stops reading, or the daemon stops.

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_io::Timer;
 use futures::executor::block_on;
 use futures::io::AsyncReadExt;
 
@@ -42,6 +43,44 @@ fn a_malformed_frame_closes_its_connection_and_no_other() {
         raw.0.write_all(&u32::MAX.to_le_bytes()).unwrap();
         assert!(raw.next().is_none(), "a frame longer than any may be");
         assert!(client.status().await.is_ok());
+    });
+}
+
+#[test]
+fn connections_that_the_daemon_refuses_or_ends_are_counted_and_others_are_not() {
+    block_on(async {
+        let setup = Setup::with(Duration::from_millis(50)).await;
+        let counted = async || {
+            let counters = setup.node.status().await.counters;
+            (counters["clients_refused"], counters["clients_ended"])
+        };
+        let until = async |expected| {
+            for _ in 0..500 {
+                if counted().await == expected {
+                    return;
+                }
+                Timer::after(Duration::from_millis(20)).await;
+            }
+            assert_eq!(counted().await, expected);
+        };
+        drop(setup.client().await);
+        let mut half = RawClient::connect(&setup);
+        half.0.write_all(&[9, 0, 0, 0, 1]).unwrap();
+        drop(half);
+        RawClient::connect(&setup).write(&[9; 40]);
+        until((0, 1)).await;
+        let refused =
+            [&encode_greeting(VERSION + 1, GreetingCode::Ok)[..], b"GET / HTTP/1.0\r\n"].map(|greeting| {
+                let mut stream = UnixStream::connect(&setup.path).unwrap();
+                stream.write_all(greeting).unwrap();
+                stream
+            });
+        until((2, 1)).await;
+        drop(refused);
+        setup.node.submit(Outgoing::new(setup.node.address(), vec![1; 8 << 20])).await.unwrap();
+        let mut unread = RawClient::connect(&setup);
+        unread.call(1, Call::Receive { to: None, service: Default::default(), from: None, limit: 1 });
+        until((2, 2)).await;
     });
 }
 
