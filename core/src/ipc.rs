@@ -18,6 +18,7 @@
 //! - The owner gets a connection to stop the daemon, whatever the other connections do (see
 //!   [`Client::find_to_administer`]).
 //! - A message that was fetched but not confirmed goes back to the head of its inbox when its connection ends.
+//! - A request that was fetched and not answered fails when its connection ends, so that its requester need not wait.
 //! - A connection whose client reads nothing for a while, although bytes wait to be written, is closed.
 //! - A malformed frame closes its connection, and no other.
 //! - The user id that the kernel reports decides which user may do what, see [`Admin`].
@@ -42,6 +43,7 @@ mod provisional;
 mod quotas;
 mod running_calls;
 mod sent;
+mod served_requests;
 mod server;
 mod server_connection;
 mod session;

@@ -147,6 +147,58 @@ fn a_dropped_request_is_withdrawn_and_a_late_answer_is_dropped() {
 }
 
 #[test]
+fn a_further_reply_to_a_request_that_is_over_is_dropped_whatever_its_kind() {
+    block_on(async {
+        let (a, b) = pair(&MemNet::new(7)).await;
+        let (service, peer) = (b.service("s").unwrap(), b.address());
+        let (answer, request) = join(a.request(&peer, "s", "?", LONG), async {
+            let request = next(&service).await;
+            let plain = Outgoing::new(a.address(), "first").in_reply_to(request.id);
+            b.submit(plain).await.unwrap();
+            request
+        })
+        .await;
+        assert_eq!(text(&answer.unwrap()), "first", "a plain reply answers a request");
+        let plain = Outgoing::new(a.address(), "second").in_reply_to(request.id);
+        b.submit(plain).await.unwrap().delivered().await.unwrap();
+        b.reply(&request, "third").await.unwrap().delivered().await.unwrap();
+        assert_eq!((drops(&a, "unrequested").await, a.unfinished().unread), (2, 0));
+        // A reply to a message that was no request is an ordinary message.
+        let sent = a.send(&peer, "hello").await.unwrap();
+        within(b.recv()).await.unwrap();
+        b.submit(Outgoing::new(a.address(), "hi").in_reply_to(sent.id)).await.unwrap();
+        assert_eq!(text(&within(a.recv()).await.unwrap()), "hi");
+    });
+}
+
+#[test]
+fn the_requests_of_a_server_that_ends_fail_at_once() {
+    block_on(async {
+        let (a, b) = pair(&MemNet::new(8)).await;
+        let peer = b.address();
+        let requests = join_all((0..3).map(|_| a.request(&peer, "stuck", "?", LONG)));
+        let (begun, started) = (std::time::Instant::now(), rouse_core::notify::Notify::new(0));
+        let server = async {
+            let served = b.serve("stuck", async |_| {
+                *started.write() += 1;
+                std::future::pending::<Result<String, String>>().await
+            });
+            let all = started.when(|count| (*count == 3).then_some(()));
+            let ended = within(select(Box::pin(served), all)).await;
+            assert!(matches!(ended, Either::Right(_)), "the node has stopped");
+        };
+        let (answers, ()) = join(within(requests), server).await;
+        for answer in answers {
+            assert!(
+                matches!(&answer, Err(RequestError::Failed { text, .. }) if text.contains("has ended")),
+                "{answer:?}"
+            );
+        }
+        assert!(begun.elapsed() < LONG, "by an answer, and not by their time-out");
+    });
+}
+
+#[test]
 fn an_answer_reaches_only_the_request_that_it_names_and_only_from_its_recipient() {
     block_on(async {
         let net = MemNet::new(6);

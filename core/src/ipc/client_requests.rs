@@ -88,6 +88,7 @@ impl Client {
         B: Into<Body>,
     {
         let answer = async |answer| self.submit(answer).await.map(|_| ());
-        crate::serving::serve(limit, async || inbox.recv().await, handler, answer).await
+        // The daemon lets unanswered requests fail when the connection ends.
+        crate::serving::serve(limit, async || inbox.recv().await, handler, answer, drop).await
     }
 }

@@ -103,7 +103,7 @@ pub(super) async fn run<A: Admin>(
     };
     let result = serve(stream, &session, admission, &grant, &mut guards).await;
     session.outbox.kill();
-    session.unconfirmed.return_all();
+    session.end();
     result
 }
 

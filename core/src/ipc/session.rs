@@ -18,6 +18,7 @@ use crate::ipc::protocol::{
     Call, DaemonFrame, Failure, MAX_SENT, MAX_SUBSCRIBED, Reply, SentInfo, StreamItem,
 };
 use crate::ipc::quotas::{QuotaPermit, ServerQuotas};
+use crate::ipc::served_requests;
 use crate::ipc::unconfirmed::UnconfirmedMessages;
 use crate::node::{self, Node};
 use crate::types::{Event, Outgoing, Peer, Receipt, Route, Status};
@@ -82,6 +83,16 @@ impl<A: Admin> ClientSession<A> {
         for ticket in tickets {
             receipts.by_ticket.remove(ticket);
         }
+    }
+
+    /// Gives back what the client has fetched and not confirmed, closes its services, and lets the requests fail that it
+    /// has not answered.
+    pub(super) fn end(&self) {
+        self.unconfirmed.return_all();
+        for (address, service) in self.services.close() {
+            served_requests::fail_unserved(&self.node, &address, &service);
+        }
+        self.unconfirmed.served.fail_all(&self.node);
     }
 
     /// Answers a call. The future may be dropped at any await.
@@ -285,11 +296,16 @@ impl<A: Admin> ClientSession<A> {
             let from = self.address(message.from)?;
             message.from = Some(from);
         }
+        let replies: Vec<_> =
+            messages.iter().filter_map(|message| Some((message.to, message.replies_to()?))).collect();
         let sent = match wait {
             true => self.node.send_batch(messages).await,
             false => messages.into_iter().map(|message| self.node.try_send(message)).collect(),
         };
         let sent = sent.map_err(Failure::Send)?;
+        for (to, request) in replies {
+            self.unconfirmed.served.remove(to, request);
+        }
         let mut receipts = self.receipts();
         let mut infos = Vec::with_capacity(sent.len());
         for sent in sent {

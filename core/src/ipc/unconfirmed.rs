@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ipc::protocol::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
+use crate::ipc::served_requests::ServedRequests;
 use crate::node::Node;
 use crate::types::Message;
 
@@ -12,6 +13,8 @@ use crate::types::Message;
 pub(super) struct UnconfirmedMessages {
     node: Node,
     table: Mutex<UnconfirmedTable>,
+    /// The requests that were fetched and not answered, confirmed or not.
+    pub(super) served: ServedRequests,
 }
 
 #[derive(Default)]
@@ -24,7 +27,7 @@ struct UnconfirmedTable {
 
 impl UnconfirmedMessages {
     pub(super) fn new(node: Node) -> Self {
-        UnconfirmedMessages { node, table: Mutex::default() }
+        UnconfirmedMessages { node, table: Mutex::default(), served: ServedRequests::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, UnconfirmedTable> {
@@ -39,6 +42,7 @@ impl UnconfirmedMessages {
 
     /// Keeps a message until it is confirmed, and returns its ticket. The body is shared, not copied.
     pub(super) fn add(&self, message: &Message) -> u64 {
+        self.served.add(message);
         let mut table = self.lock();
         let ticket = table.next_ticket;
         table.next_ticket += 1;
@@ -81,6 +85,7 @@ impl UnconfirmedMessages {
         // message that was given back once may have been fetched again after those that follow it.
         messages.sort_by_key(|message| std::cmp::Reverse(message.received_at));
         for message in messages {
+            self.served.remove(message.from, message.id);
             give_back(&self.node, message);
         }
     }

@@ -109,6 +109,9 @@ impl Node {
         let mailbox = self.service(service).map_err(|ServiceTooLong| SendError::ServiceTooLong)?;
         let next = async || mailbox.recv().await.map_err(|Stopped| SendError::Stopped);
         let answer = async |answer| self.submit(answer).await.map(|_| ());
-        crate::serving::serve(crate::serving::MAX_SERVED, next, handler, answer).await
+        // Volatile, since an answer without its requester is worth no place in the journal. Without room for it, the requester
+        // waits for its time-out.
+        let abandon = |failure: Outgoing| drop(self.try_send(failure.volatile()));
+        crate::serving::serve(crate::serving::MAX_SERVED, next, handler, answer, abandon).await
     }
 }

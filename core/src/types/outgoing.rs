@@ -127,6 +127,11 @@ impl Outgoing {
         self
     }
 
+    /// The message to which it replies.
+    pub(crate) fn replies_to(&self) -> Option<MessageId> {
+        self.options.as_ref()?.attributes.in_reply_to
+    }
+
     /// The attributes of the message.
     pub(crate) fn attributes(&self) -> Result<Attributes, SendError> {
         match self.options.as_deref() {

@@ -17,6 +17,12 @@ const MAX_SERVICES: usize = 64;
 pub(in crate::ipc) struct OpenServices(Mutex<BTreeMap<(Address, Service), Mailbox>>);
 
 impl OpenServices {
+    /// Closes all services, and returns their names.
+    pub(super) fn close(&self) -> Vec<(Address, Service)> {
+        let open = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        open.into_keys().collect()
+    }
+
     /// The mailbox of a service of `to`, which is opened if necessary; `None` when the node does not have the address.
     pub(super) fn mailbox(
         &self,

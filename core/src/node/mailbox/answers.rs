@@ -2,7 +2,7 @@
 
 use super::Mailbox;
 use super::requests::RequestPlace;
-use crate::types::{Message, MessageKind};
+use crate::types::{Message, MessageKind, Service};
 
 /// The way of a message that has arrived.
 pub(crate) enum Dispatch {
@@ -36,9 +36,20 @@ impl Mailbox {
                 self.mark_taken([&receipt]);
                 Dispatch::Answered
             }
-            Some(message) if message.kind == MessageKind::Plain => Dispatch::Deliver(message),
+            Some(message)
+                if message.kind == MessageKind::Plain && !self.shared.requests.is_over(&message) =>
+            {
+                Dispatch::Deliver(message)
+            }
             Some(message) => Dispatch::Unrequested(message),
         }
+    }
+
+    /// Removes the requests that wait for a service which no application has open any more. They count as taken.
+    pub(crate) fn take_unserved(&self, service: &Service) -> Vec<Message> {
+        let unserved = self.shared.take_parked_requests(service);
+        self.mark_taken(&unserved);
+        unserved
     }
 
     /// A place for a request from this address; `None` when there are too many.

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
-use crate::types::{Attributes, Body, Message, MessageId, Protection, Queued, Service, Timestamp};
+use crate::types::{
+    Attributes, Body, Message, MessageId, MessageKind, Protection, Queued, Service, Timestamp,
+};
 
 /// Bytes in one sender's inbox: two of the longest messages, so that one can arrive while another is read.
 pub(super) const BYTES_PER_SENDER: usize = 32 << 20;
@@ -128,6 +130,12 @@ impl StoredMessage {
         let StoredMessage { id, sent_at, received_at, protection, attributes, body } = self;
         let Attributes { service, in_reply_to, kind } = attributes.map(|boxed| *boxed).unwrap_or_default();
         Message { id, from, to, sent_at, received_at, protection, service, in_reply_to, kind, body }
+    }
+
+    /// Whether it is a request to this service.
+    pub(super) fn is_request_to(&self, service: &Service) -> bool {
+        self.is_for(service)
+            && self.attributes.as_ref().is_some_and(|attributes| attributes.kind == MessageKind::Request)
     }
 
     /// Whether it is addressed to this service.

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use super::sender::{OpenService, SenderInbox, StoredMessage};
 use super::state::{MailboxState, ServiceHandle, Services};
@@ -25,7 +25,7 @@ impl MailboxState {
         if services.is_closed {
             open.tokens.close();
         }
-        for (from, messages) in services.take_parked(&name) {
+        for (from, messages) in services.take_parked(|message| message.is_for(&name)) {
             let sender = open.sender(self.home(&from));
             // Into the front, since there was room for them before; no reader waits yet.
             messages.into_iter().rev().for_each(|message| sender.inbox.push_front(message));
@@ -115,6 +115,25 @@ impl MailboxState {
         let senders = std::mem::take(&mut *open.senders());
         let _ = open.tokens.try_recv_batch(&mut Vec::new(), usize::MAX);
         senders.values().for_each(|sender| self.reclaim(sender));
+    }
+
+    /// Removes the requests that wait for a service, unless it is open.
+    pub(super) fn take_parked_requests(&self, service: &Service) -> Vec<Message> {
+        let taken = {
+            let mut services = self.services();
+            if services.open.contains_key(service) {
+                return Vec::new();
+            }
+            services.take_parked(|message| message.is_request_to(service))
+        };
+        let mut requests = Vec::new();
+        for (from, messages) in taken {
+            let bytes = messages.iter().map(|message| message.body.len()).sum();
+            let sender = SenderInbox::of_service(from, Some(self.home(&from)), Weak::new());
+            self.on_taken(&sender, messages.len(), bytes);
+            requests.extend(messages.into_iter().map(|message| message.message(from, self.address)));
+        }
+        requests
     }
 
     /// The messages that wait for services.

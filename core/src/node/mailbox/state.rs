@@ -97,14 +97,17 @@ impl Services {
         self.open.get(service).map(|(_, open)| open.clone())
     }
 
-    /// Removes the messages that wait for this service.
-    pub(super) fn take_parked(&mut self, service: &Service) -> Vec<(Address, VecDeque<Box<StoredMessage>>)> {
+    /// Removes these messages of those that wait for services which are not open.
+    pub(super) fn take_parked(
+        &mut self,
+        is_wanted: impl Fn(&StoredMessage) -> bool,
+    ) -> Vec<(Address, VecDeque<Box<StoredMessage>>)> {
         let mut taken = Vec::new();
         self.parked.retain(|from, messages| {
-            if messages.iter().any(|message| message.is_for(service)) {
+            if messages.iter().any(|message| is_wanted(message)) {
                 let all = std::mem::take(messages);
                 let (wanted, rest) =
-                    all.into_iter().partition::<VecDeque<_>, _>(|message| message.is_for(service));
+                    all.into_iter().partition::<VecDeque<_>, _>(|message| is_wanted(message));
                 *messages = rest;
                 taken.push((*from, wanted));
             }
