@@ -120,30 +120,28 @@ fn a_series_of_pings_ends_with_a_summary_even_when_it_is_interrupted() {
     assert!(ping.rest().last().is_some_and(|line| line.contains("received, 0 % lost")));
 }
 
-/// A watch of a daemon, which has printed its first event.
-fn watch(daemon: &Daemon) -> Running {
-    let mut watch = daemon.start(&["watch"]);
-    until("the watcher is there", || {
-        daemon.text(&["send", daemon.address(), "x"]);
-        watch.line_within(Duration::from_millis(200))
-    });
-    watch
+/// A receiver of two messages, which has printed the first.
+fn receiver_at(daemon: &Daemon) -> Running {
+    let mut receiver = daemon.start(&["recv", "--count", "2"]);
+    daemon.text(&["send", daemon.address(), "x"]);
+    receiver.line();
+    receiver
 }
 
 #[test]
 fn a_daemon_that_was_killed_has_not_stopped() {
     let mut killed = programs!().daemon().start();
-    let mut watcher = watch(&killed);
+    let mut receiver = receiver_at(&killed);
     killed.process().kill();
-    assert_eq!(watcher.end().code(), Some(3));
-    let text = watcher.complaints();
+    assert_eq!(receiver.end().code(), Some(3));
+    let text = receiver.complaints();
     assert!(text.contains("killed") && !text.contains("stopped"), "{text}");
 
     let stopped = programs!().daemon().start();
-    let mut watcher = watch(&stopped);
+    let mut receiver = receiver_at(&stopped);
     stopped.text(&["stop"]);
-    assert_eq!(watcher.end().code(), Some(3));
-    let text = watcher.complaints();
+    assert_eq!(receiver.end().code(), Some(3));
+    let text = receiver.complaints();
     assert!(text.contains("stopped") && !text.contains("killed"), "{text}");
 }
 

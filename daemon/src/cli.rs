@@ -6,6 +6,7 @@
 pub(crate) mod address;
 mod args;
 mod bench;
+mod child;
 mod connect;
 mod doctor;
 mod failure;
@@ -16,6 +17,8 @@ pub(crate) mod message;
 pub(crate) mod outbox;
 mod output;
 pub(crate) mod probe;
+mod reconnect;
+mod recv;
 mod registry;
 mod request;
 pub(crate) mod show;
@@ -36,6 +39,7 @@ use futures::future::{Either, select};
 use rouse_core::ipc::{ClientError, Search};
 use rouse_core::{Client, Unfinished};
 
+use args::OutboxCommand;
 pub use args::{Cli, Command};
 pub use failure::CommandFailure;
 use output::Output;
@@ -78,18 +82,26 @@ fn unparsed(out: &Output, error: &clap::Error) -> Result<(), CommandFailure> {
     }
 }
 
-/// Runs `command`, and ends with [`CommandFailure::interrupted`] on Ctrl-C. Dropping the command returns messages that
-/// it had fetched and not printed.
+/// Runs `command`, and ends with [`CommandFailure::interrupted`] on Ctrl-C, or when it is asked to end. Dropping the
+/// command returns messages that it had fetched and not printed, and ends the commands that it runs.
 async fn interruptible(
     out: &Output,
     command: impl Future<Output = Result<(), CommandFailure>>,
 ) -> Result<(), CommandFailure> {
-    let Ok(mut signals) = Signals::new([Signal::Int]) else { return command.await };
-    match select(std::pin::pin!(command), signals.next()).await {
-        Either::Left((result, _)) => result,
-        Either::Right(_) => {
+    let Ok(mut signals) = Signals::new([Signal::Int, Signal::Term, Signal::Hup]) else {
+        return command.await;
+    };
+    // The command is dropped with the value of `select`.
+    let ended = match select(Box::pin(command), signals.next()).await {
+        Either::Left((result, _)) => Ok(result),
+        Either::Right((signal, _)) => Err(signal.and_then(Result::ok).unwrap_or(Signal::Int)),
+    };
+    child::end_all().await;
+    match ended {
+        Ok(result) => result,
+        Err(signal) => {
             out.interrupted()?;
-            Err(CommandFailure::interrupted())
+            Err(CommandFailure::interrupted(signal))
         }
     }
 }
@@ -103,6 +115,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
     let is_raw = match &cli.command {
         Command::Recv(recv) => recv.raw,
         Command::Request(request) => request.raw,
+        Command::Outbox { command: Some(OutboxCommand::Show { raw, .. }) } => *raw,
         _ => false,
     };
     if cli.json && is_raw {
@@ -127,9 +140,9 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
             send.check()?;
             message::send(&connect().await?, out, send).await
         }
-        Command::Recv(recv) => message::recv(&connect().await?, out, recv).await,
+        Command::Recv(recv) => recv::recv(&search, out, recv).await,
         Command::Request(request) => request::request(&connect().await?, out, request).await,
-        Command::Serve(serve) => request::serve(&connect().await?, out, serve).await,
+        Command::Serve(serve) => request::serve(&search, out, serve).await,
         Command::Ping(ping) => probe::ping(&connect().await?, out, ping).await,
         Command::Probe(probe) => stages::probe(&connect().await?, out, probe).await,
         Command::Bench(bench) => bench::bench(&connect().await?, out, bench).await,
@@ -140,7 +153,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         Command::Mesh { command } => mesh::mesh(&search, out, command).await,
         Command::Api => api(connect().await?).await,
         Command::Outbox { command } => outbox::outbox(&connect().await?, out, command).await,
-        Command::Watch => show::watch(&connect().await?, out).await,
+        Command::Watch => show::watch(&search, out).await,
         Command::Reload => {
             let notes = administer().await?.reload().await?;
             out.notice(&notes);

@@ -31,9 +31,17 @@ pub fn check(name: &str) -> Result<(), String> {
 /// Parses the name of a service that requests go to. The empty name is that of the ordinary mailbox, where no request is
 /// answered.
 pub fn service(text: &str) -> Result<Service, String> {
+    match text.is_empty() {
+        true => Err("the name of a service is not empty".to_owned()),
+        false => mailbox(text),
+    }
+}
+
+/// Parses the name of a service that messages go to; the empty name is that of the ordinary mailbox.
+pub fn mailbox(text: &str) -> Result<Service, String> {
     let service: Service = text.parse().map_err(|error| format!("{error}"))?;
-    match text.is_empty() || text.chars().any(is_hazardous) {
-        true => Err("the name of a service is not empty and has no invisible characters".to_owned()),
+    match text.chars().any(is_hazardous) {
+        true => Err("the name of a service has no control or invisible characters".to_owned()),
         false => Ok(service),
     }
 }
@@ -72,11 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn a_request_goes_to_a_service_with_a_visible_name() {
-        assert_eq!(service("clock").unwrap().as_str(), "clock");
-        for bad in ["", "a\nb", "a\u{202e}b", "\u{1b}[2J", &"x".repeat(65)] {
-            assert!(service(bad).is_err(), "{bad:?}");
+    fn a_service_has_a_visible_name_which_only_that_of_the_ordinary_mailbox_lacks() {
+        for parse in [service, mailbox] {
+            assert_eq!(parse("clock").unwrap().as_str(), "clock");
+            for bad in ["a\nb", "a\u{202e}b", "\u{1b}[2J", "\0", &"x".repeat(65)] {
+                assert!(parse(bad).is_err(), "{bad:?}");
+            }
         }
+        assert!(mailbox("").unwrap().is_default());
+        assert!(service("").is_err());
     }
 
     #[test]

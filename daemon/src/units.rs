@@ -99,9 +99,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("`{text}` is no duration; write it as 90 (seconds), 500ms, 30s, 5m or 7d"))
 }
 
-/// Seconds for display: `3h 2m`.
+/// Seconds for display, in at most two units: `6 days 23 h`.
 pub fn seconds(count: u64) -> String {
-    humantime::format_duration(Duration::from_secs(count)).to_string()
+    const UNITS: [(&str, u64); 4] = [("day", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+    let shown = |count: u64, unit: &str| match unit {
+        "day" => counted(count, unit),
+        unit => format!("{count} {unit}"),
+    };
+    let largest = UNITS.iter().position(|(_, length)| count >= *length).unwrap_or(UNITS.len() - 1);
+    let mut parts = UNITS.iter().skip(largest).take(2).scan(count, |rest, (unit, length)| {
+        let whole = *rest / length;
+        *rest %= length;
+        Some((whole, *unit))
+    });
+    let first = parts.next().map(|(whole, unit)| shown(whole, unit)).unwrap_or_default();
+    match parts.next().filter(|(whole, _)| *whole > 0) {
+        Some((whole, unit)) => format!("{first} {}", shown(whole, unit)),
+        None => first,
+    }
+}
+
+/// A time for display; a short one in milliseconds.
+pub fn time(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
+        count => seconds(count),
+    }
 }
 
 /// Microseconds as milliseconds.
@@ -142,6 +165,18 @@ mod tests {
     fn a_count_of_one_is_singular() {
         let texts = [0, 1, 2].map(|count| counted(count, "route"));
         assert_eq!(texts, ["0 routes", "1 route", "2 routes"]);
+    }
+
+    #[test]
+    fn a_duration_is_shown_in_at_most_two_units() {
+        let shown = [0, 59, 60, 3600, 3661, 86_400, 90_000, 604_799, 31_536_000].map(seconds);
+        let expected =
+            ["0 s", "59 s", "1 min", "1 h", "1 h 1 min", "1 day", "1 day 1 h", "6 days 23 h", "365 days"];
+        assert_eq!(shown, expected);
+        assert_eq!(
+            [time(Duration::from_millis(250)), time(Duration::from_secs(90))],
+            ["250 ms", "1 min 30 s"]
+        );
     }
 
     #[test]

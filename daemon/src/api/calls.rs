@@ -277,7 +277,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
         if let Some(from) = &send.from {
             message = message.from(address::resolve_own(client, from).await?);
         }
-        if let Some(service) = &send.service {
+        if let Some(params::ServiceName(service)) = &send.service {
             message = message.service(service.as_str());
         }
         if let Some(id) = send.in_reply_to {
@@ -314,7 +314,8 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
         let client = self.client;
         let to = address::resolve(client, &params.peer).await?;
         let body = params::body(params.text, params.base64)?;
-        let mut message = Outgoing::new(to, body).service(params.service.as_str());
+        let service = names::service(params.service.0.as_str()).map_err(ApiError::params)?;
+        let mut message = Outgoing::new(to, body).service(service.as_str());
         if let Some(from) = &params.from {
             message = message.from(address::resolve_own(client, from).await?);
         }

@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::{ApiError, clip};
-use crate::units;
+use crate::{names, units};
 
 /// A time: a number of seconds, or a text such as `"500ms"`.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,17 @@ pub(super) fn body(text: Option<String>, base64: Option<String>) -> Result<Vec<u
     }
 }
 
+/// The name of a service, which is visible as on the command line.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServiceName(pub(super) Service);
+
+impl<'de> Deserialize<'de> for ServiceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        names::mailbox(&text).map(ServiceName).map_err(de::Error::custom)
+    }
+}
+
 /// The state of a message that `send` waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -88,7 +99,7 @@ pub(super) struct SendParams {
     pub(super) base64: Option<String>,
     #[serde(rename = "as")]
     pub(super) from: Option<String>,
-    pub(super) service: Option<Service>,
+    pub(super) service: Option<ServiceName>,
     pub(super) in_reply_to: Option<MessageId>,
     pub(super) ttl: Option<Time>,
     #[serde(default)]
@@ -102,7 +113,7 @@ pub(super) struct SendParams {
 #[serde(deny_unknown_fields)]
 pub(super) struct RequestParams {
     pub(super) peer: String,
-    pub(super) service: Service,
+    pub(super) service: ServiceName,
     pub(super) text: Option<String>,
     pub(super) base64: Option<String>,
     #[serde(rename = "as")]
@@ -117,7 +128,7 @@ pub(super) struct OpenReceiverParams {
     #[serde(rename = "as")]
     pub(super) to: Option<String>,
     #[serde(default)]
-    pub(super) service: Service,
+    pub(super) service: ServiceName,
     /// The most messages that wait for their acknowledgement.
     pub(super) limit: Option<usize>,
 }

@@ -11,6 +11,7 @@ use rouse_core::{MessageId, Service};
 
 pub(super) use self::service::{Serve, ServiceRequest};
 use super::failure::CommandFailure;
+use crate::names;
 use crate::units::{self, Size};
 
 /// Control the rouse daemon on this machine: send and receive messages, inspect the mesh, manage names and peers.
@@ -19,7 +20,7 @@ use crate::units::{self, Size};
 /// /run/rouse/rouse.sock.
 ///
 /// Exit code: 0 done; 1 no (no reply, not delivered, unhealthy, refused); 2 usage, configuration, mistyped address,
-/// unknown name; 3 no daemon; 4 timed out; 130 interrupted.
+/// unknown name; 3 no daemon; 4 timed out; 130 interrupted, 143 terminated.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "rouse", version, max_term_width = 100)]
 pub struct Cli {
@@ -62,6 +63,12 @@ pub enum Command {
     /// In a pipe each message is one line: line ends, tabs and backslashes of the text are written as \n, \t and \\,
     /// other characters that act on a terminal as \u001b. On a terminal further lines of the text are indented. --raw and
     /// --json change nothing.
+    ///
+    /// --exec runs a command for each message, one at a time and in their order, with the message on its standard input, and
+    /// ROUSE_ID, ROUSE_FROM, ROUSE_FROM_NAME, ROUSE_TO, ROUSE_SERVICE, ROUSE_IN_REPLY_TO, ROUSE_SENT_AT and ROUSE_RECEIVED_AT
+    /// in its environment. The message has left its inbox when the command exits with 0. Otherwise it is given back: with
+    /// --follow the command is run again after a pause that grows from 1 s to 1 min, without it the exit code is 1. A command
+    /// that is interrupted, or killed with this one, may see the message again.
     Recv(Recv),
     /// Send a request to a service of a peer, and print the answer
     ///
@@ -69,8 +76,9 @@ pub enum Command {
     Request(ServiceRequest),
     /// Serve requests: run a command for each, with the request on its standard input; its standard output is the answer
     ///
-    /// When the command fails, the requester gets an error at once. ROUSE_FROM and ROUSE_ID are the sender and the id of the
-    /// request. A line is printed for each request.
+    /// When the command fails or takes too long, the requester gets an error at once. The environment of the command is that
+    /// of `recv --exec`: ROUSE_FROM and ROUSE_ID are the sender and the id of the request. A line is printed for each request.
+    /// The service goes on when the daemon is started again.
     Serve(Serve),
     /// Measure the round trip to the node of a peer
     Ping(Ping),
@@ -110,7 +118,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<OutboxCommand>,
     },
-    /// Print events as they happen, one per line
+    /// Print events as they happen, one per line, also when the daemon is started again meanwhile
     Watch,
     /// Serve JSON-RPC on standard input and output, for scripts and programs in any language
     ///
@@ -196,10 +204,13 @@ pub enum MeshCommand {
 pub enum OutboxCommand {
     /// List them, by recipient and in their order
     List,
-    /// Show a message and its text
+    /// Show a message and its text; of a long text a terminal shows the beginning
     Show {
         /// The id that `send` has printed
         id: String,
+        /// Print only the bytes of the message
+        #[arg(long)]
+        raw: bool,
     },
     /// Cancel a message; the recipient may have it nevertheless if a part of it was sent
     Cancel {
@@ -254,7 +265,7 @@ pub struct Send {
     #[arg(long = "as", value_name = "ADDR")]
     pub from: Option<String>,
     /// The service of the recipient, which `rouse recv --service` receives there
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = names::mailbox)]
     pub service: Option<Service>,
     /// The id of the message to which this one replies
     #[arg(long, value_name = "ID", value_parser = message_id)]
@@ -296,14 +307,20 @@ pub struct Recv {
     #[arg(long = "as", value_name = "ADDR")]
     pub to: Option<String>,
     /// Messages for this service
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = names::mailbox)]
     pub service: Service,
     /// The number of messages to receive [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "follow")]
     pub count: Option<u64>,
-    /// Receive until interrupted
+    /// Receive until interrupted, also when the daemon is started again meanwhile
     #[arg(long)]
     pub follow: bool,
+    /// Run this command with `sh -c` for each message, instead of printing it
+    #[arg(long, value_name = "CMD", conflicts_with = "raw")]
+    pub exec: Option<String>,
+    /// The longest time that the command may run for one message
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::duration, requires = "exec")]
+    pub exec_timeout: Duration,
     /// The longest time to wait in all; exit code 4 when not all arrived by then (with --follow: when none arrived)
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,

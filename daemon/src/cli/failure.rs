@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use async_signal::Signal;
 use rouse_core::ipc::{AdminError, ClientError, ConnectError, Denial};
 use rouse_core::{Address, AddressError, PingError, RequestError, SendError};
 
@@ -21,6 +22,7 @@ const NO: u8 = 1;
 const USAGE: u8 = 2;
 const NO_DAEMON: u8 = 3;
 const TIMED_OUT: u8 = 4;
+const SIGNALLED: u8 = 128;
 const INTERRUPTED: u8 = 130;
 
 impl CommandFailure {
@@ -102,8 +104,19 @@ impl CommandFailure {
         Self::new(NO, code, message, hint)
     }
 
-    pub(super) fn interrupted() -> Self {
-        Self::new(INTERRUPTED, "interrupted", "", "")
+    /// The end by a signal: the exit code is that of a shell whose command a signal has ended.
+    pub(super) fn interrupted(signal: Signal) -> Self {
+        let exit = u8::try_from(signal as i32).map_or(INTERRUPTED, |number| SIGNALLED.saturating_add(number));
+        Self::new(exit, "interrupted", "", "")
+    }
+
+    pub(super) fn has_timed_out(&self) -> bool {
+        self.exit == TIMED_OUT
+    }
+
+    /// Whether the daemon has ended, or the connection to it.
+    pub(super) fn has_lost_daemon(&self) -> bool {
+        matches!(self.code, "stopped" | "disconnected")
     }
 
     /// The failure of writing to standard output. A pipe that its reader has closed counts as success, because the
@@ -118,6 +131,11 @@ impl CommandFailure {
     /// The failure of a command that has printed it already.
     pub(super) fn silent(self) -> Self {
         CommandFailure { message: String::new(), ..self }
+    }
+
+    /// The same failure in other words.
+    pub(super) fn with_message(self, message: String) -> Self {
+        CommandFailure { message, ..self }
     }
 
     /// The stable code for programs.

@@ -1,4 +1,4 @@
-//! `send` and `recv`.
+//! `send`, and the documents of messages.
 
 use std::fs::File;
 use std::future::Future;
@@ -9,19 +9,17 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use base64::Engine;
 use futures::future::{Either, select};
-use rouse_core::ipc::{ClientError, ClientSent, Delivery};
+use rouse_core::ipc::{ClientError, ClientSent};
 use rouse_core::{
     Address, Client, MAX_MESSAGE, Message, MessageId, MessageKind, Outgoing, Protection, Receipt, RouteState,
     SendError, Timestamp,
 };
 use serde::Serialize;
-use unicode_width::UnicodeWidthStr;
 
 use super::address;
-use super::args::{Recv, Send, Wait};
+use super::args::{Send, Wait};
 use super::failure::CommandFailure;
 use super::output::Output;
-use crate::text;
 use crate::units::milliseconds;
 
 /// The default timeout of `send`.
@@ -244,71 +242,6 @@ impl<'a> ReceivedLine<'a> {
     }
 }
 
-pub(super) async fn recv(client: &Client, out: &Output, recv: Recv) -> Result<(), CommandFailure> {
-    let from = match &recv.from {
-        Some(from) => Some(address::resolve(client, from).await?),
-        None => None,
-    };
-    let to = match &recv.to {
-        Some(to) => address::resolve_own(client, to).await?,
-        None => client.address(),
-    };
-    let mailbox = client.mailbox(&to).service(recv.service.as_str());
-    let mailbox = mailbox.map_err(|error| CommandFailure::wrong(error.to_string(), "use a shorter name"))?;
-    let deadline = recv.timeout.map(|timeout| Instant::now() + timeout);
-    let wanted = if recv.follow { u64::MAX } else { recv.count.unwrap_or(1) };
-    let mut got = 0;
-    while got < wanted {
-        let Some(delivery) = until(deadline, mailbox.delivery(from.as_ref())).await else {
-            client.flush().await;
-            if recv.follow && got > 0 {
-                return Ok(());
-            }
-            let text = match (recv.follow, wanted) {
-                (true, _) | (_, 1) => "no message arrived in time".to_owned(),
-                _ => format!("{got} of {wanted} messages arrived in time"),
-            };
-            return Err(CommandFailure::timed_out(text, ""));
-        };
-        let delivery = delivery?;
-        // A message is acknowledged only after it was printed; otherwise the daemon puts it back at the head of the
-        // queue.
-        print(out, &delivery, recv.raw)?;
-        delivery.done();
-        got += 1;
-    }
-    client.flush().await;
-    Ok(())
-}
-
-fn print(out: &Output, delivery: &Delivery, raw: bool) -> Result<(), CommandFailure> {
-    let message = delivery.message();
-    if raw {
-        return out.raw(&message.body);
-    }
-    if out.is_json() {
-        return out.json(&ReceivedLine::of(message, delivery.from_name()));
-    }
-    // `line` would trim line ends, and those of a message belong to it.
-    let sender = match delivery.from_name() {
-        Some(name) => text::one_line(name).into_owned(),
-        None => out.address(&message.from),
-    };
-    out.raw(received_line(&sender, &message.body, out.width()).as_bytes())
-}
-
-/// A message as a line: its sender, a tab, and its text. On a terminal the lines of the text after the first are indented;
-/// in a pipe they are escaped, so that each line is one message.
-fn received_line(sender: &str, body: &[u8], width: Option<usize>) -> String {
-    let text = String::from_utf8_lossy(body);
-    let Some(width) = width else { return format!("{sender}\t{}\n", text::one_field(&text)) };
-    let column = (sender.width() / TAB_STOP + 1) * TAB_STOP;
-    format!("{sender}\t{}\n", text::paragraph(&text, column, width))
-}
-
-/// The columns between the tab stops of a terminal.
-const TAB_STOP: usize = 8;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,21 +252,5 @@ mod tests {
         assert_eq!(text, serde_json::json!({ "text": "grüß" }));
         let binary = serde_json::to_value(BodyText::of(&[0xff, 0])).unwrap();
         assert_eq!(binary, serde_json::json!({ "base64": "/wA=" }));
-    }
-
-    #[test]
-    fn a_message_cannot_look_like_another_one() {
-        let from = rouse_core::Identity::from_seed(&[1; 32]).address();
-        let forged =
-            format!("hi{}\n{from}\tpay me\r{from}\tpay me\u{2028}\u{202e}{from}\tpay me", " ".repeat(99));
-        let starts = |line: &str| line.starts_with(&from.to_string()) || line.starts_with(&from.short());
-        let piped = received_line(&from.to_string(), forged.as_bytes(), None);
-        assert_eq!(piped.lines().count(), 1, "{piped}");
-        assert_eq!(piped.matches('\t').count(), 1, "{piped}");
-        for width in [20, 80, 200] {
-            let shown = received_line(&from.short(), forged.as_bytes(), Some(width));
-            assert_eq!(shown.lines().filter(|line| starts(line)).count(), 1, "{shown}");
-            assert!(!shown.contains(['\r', '\u{2028}', '\u{202e}']), "{shown}");
-        }
     }
 }

@@ -102,6 +102,15 @@ impl Output {
         }
     }
 
+    /// Writes the progress of a command that goes on to standard error: a notice for users, or a document for programs.
+    pub(super) fn progress(&self, event: &str, text: &str) {
+        if self.json {
+            let document = serde_json::json!({ "notice": { "code": event, "message": text } });
+            let _ = writeln!(io::stderr(), "{document}");
+        }
+        self.notice(text);
+    }
+
     pub(super) fn paint(&self, text: &str, colour: Colour) -> String {
         let number = match colour {
             Colour::Green => 32,

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use rouse_core::ipc::ClientError;
+use rouse_core::ipc::{ClientError, Search};
 use rouse_core::{
     Address, Client, Event, Level, Mesh, NetmodState, NetmodStatus, Peer, PeerState, Queued, Route,
     RouteState, Status, Timestamp,
 };
 use serde::Serialize;
 
-use super::address;
 use super::failure::CommandFailure;
 use super::output::{Colour, Output};
 use super::table::{Columns, or_nothing};
+use super::{address, reconnect};
 use crate::units::{bytes, counted, milliseconds, seconds};
 
 pub(super) async fn status(client: &Client, out: &Output) -> Result<(), CommandFailure> {
@@ -177,7 +177,12 @@ pub(crate) struct Stamped<'a> {
     pub(crate) event: &'a Event,
 }
 
-pub(super) async fn watch(client: &Client, out: &Output) -> Result<(), CommandFailure> {
+pub(super) async fn watch(search: &Search, out: &Output) -> Result<(), CommandFailure> {
+    reconnect::through_restarts(search, out, None, async |client: Client| watch_at(&client, out).await).await
+}
+
+/// Prints the events over one connection.
+async fn watch_at(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     let mut events = client.events();
     while let Some((at, event)) = events.next().await {
         out.line(

@@ -56,7 +56,7 @@ impl<W: AsyncWrite + Unpin + Send> Calls<'_, W> {
             Some(to) => address::resolve_own(client, &to).await?,
             None => client.address(),
         };
-        let mailbox = client.mailbox(&to).service(service.as_str());
+        let mailbox = client.mailbox(&to).service(service.0.as_str());
         let mailbox = mailbox.map_err(|error| ApiError::params(error.to_string()))?;
         Ok(Receiving { mailbox, from, limit })
     }

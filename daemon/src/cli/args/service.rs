@@ -50,6 +50,9 @@ pub struct Serve {
     /// The number of commands that may run at a time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub parallel: u32,
+    /// The longest time that a command may run; then it is ended, and the requester gets an error
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = units::duration)]
+    pub timeout: Duration,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
