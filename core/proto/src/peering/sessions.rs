@@ -22,7 +22,7 @@ const NOT_ADMITTED: &str =
 const NO_MEDIUM: &str = "its netmod was removed";
 
 /// The time from the begin of a link in which another session with the same run of its neighbour is not begun.
-const SETTLING: Duration = Duration::from_millis(500);
+pub(super) const SETTLING: Duration = Duration::from_millis(500);
 
 impl Peering {
     pub(super) fn handshake_arrived(&mut self, now: Time, path: Path, frame: &[u8], media: &dyn Media) {

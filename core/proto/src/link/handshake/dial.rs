@@ -107,6 +107,12 @@ impl Handshakes {
         };
     }
 
+    /// Whether a session with this run of a neighbour has just begun and is in use.
+    pub(super) fn is_in_use(&self, now: Time, netmod: u32, instance: u64) -> bool {
+        let mut runs = self.in_use.iter().filter(|((on, _), _)| *on == netmod);
+        runs.any(|(_, (run, until))| *run == instance && now < *until)
+    }
+
     /// Records that the first frame of the session with this local index was opened, so that the neighbour has the
     /// finish. The call is optional: it saves repetitions, and lets a new dial of a neighbour that lost its link
     /// succeed at once.

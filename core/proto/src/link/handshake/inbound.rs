@@ -83,7 +83,7 @@ impl Handshakes {
             since: now,
             until: now + INBOUND_LIFE,
             stage: InboundStage::AwaitingFinish(Box::new(awaited)),
-            superseded: false,
+            superseded: self.is_in_use(now, path.netmod, opening.instance),
         };
         self.inbound.insert(index, inbound);
         self.transmit(path, response);

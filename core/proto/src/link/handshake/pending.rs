@@ -91,8 +91,8 @@ pub(super) struct InboundHandshake {
     pub(super) since: Time,
     pub(super) until: Time,
     pub(super) stage: InboundStage,
-    /// Whether a session with the same run of the neighbour has begun since. The neighbour then refuses the response, so
-    /// that no finish follows.
+    /// Whether a session with the same run of the neighbour has begun since, or had just begun when the initiation arrived.
+    /// The neighbour then refuses the response, so that no finish follows.
     pub(super) superseded: bool,
 }
 

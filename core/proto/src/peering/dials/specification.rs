@@ -6,6 +6,7 @@ use super::limits::{ANSWER, ENDPOINTS, FORGET, STAGGER};
 use super::linked::GOODBYE_REST;
 use super::{DIAL_ON_MEDIUM, HEARD, ORDER, backoff};
 use crate::peering::NEIGHBOURS;
+use crate::peering::sessions::SETTLING;
 use crate::protocol_tests::specified;
 
 #[test]
@@ -14,6 +15,8 @@ fn the_specification_has_the_constants_of_dialling() {
         "heard on one medium in the last {}": FORGET;
         "there are places: {}, of which each link holds one, and each dial for its first {}": DIAL_ON_MEDIUM, ANSWER;
         "neighbours as it is configured for, {} by default": NEIGHBOURS;
+        "or within the {} before the answer": SETTLING;
+        "comes in the first {} of the session while it is in use": SETTLING;
         "the number of the running {}": Duration::from_micros(ORDER);
         "It remembers {} instances, with {} endpoints each": HEARD, ENDPOINTS;
         "dialled {} apart until one answers": STAGGER;

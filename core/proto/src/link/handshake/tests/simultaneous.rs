@@ -200,3 +200,34 @@ fn a_dial_that_the_other_side_has_given_up_for_a_session_holds_no_later_finish_b
     assert_eq!((pair.counts(), pair.now), ((2, 2), begun), "no time passes");
     assert!(pair.agree());
 }
+
+#[test]
+fn a_dial_that_arrives_after_the_session_of_its_node_holds_no_later_finish_back() {
+    let mut pair = Pair::new(5);
+    pair.confirm = true;
+    // The lower address dials over two paths and has its session over the second one. Its other initiation arrives only then,
+    // and no finish follows its answer.
+    pair.dial(0, 0);
+    let late = pair.flying.remove(0);
+    pair.dial(0, 1);
+    pair.settle(|_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    let in_use = |pair: &mut Pair, is_in_use: bool| {
+        let session = &pair.sessions[1][0];
+        let until = pair.now + Duration::from_millis(500);
+        let run = is_in_use.then_some((session.peer_instance, until));
+        pair.nodes[1].set_in_use(session.path.netmod, session.peer, run);
+    };
+    in_use(&mut pair, true);
+    pair.deliver(late).unwrap();
+    pair.settle(|_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    // A moment later the second path is cut, and the other side dials over the first one.
+    pair.now = pair.now + Duration::from_millis(200);
+    in_use(&mut pair, false);
+    let begun = pair.now;
+    pair.dial(1, 0);
+    pair.settle(|_| true);
+    assert_eq!((pair.counts(), pair.now), ((2, 2), begun), "no time passes");
+    assert!(pair.agree());
+}
