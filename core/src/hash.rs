@@ -11,6 +11,8 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use crate::rt;
+
 /// Words of an address.
 const WORDS: usize = 4;
 
@@ -22,10 +24,14 @@ pub(crate) struct Keyed {
 
 impl Default for Keyed {
     fn default() -> Self {
-        // The standard library's hasher takes its keys from the system's randomness.
-        let random = RandomState::new();
-        let half = |n: usize| u128::from(random.hash_one(n));
-        Keyed { keys: std::array::from_fn(|n| half(2 * n) << 64 | half(2 * n + 1)) }
+        let mut drawn = [[0; 16]; WORDS + 1];
+        if rt::fill_random(drawn.as_flattened_mut()).is_err() {
+            // The standard library's hasher draws its keys as well as the system allows.
+            let random = RandomState::new();
+            let half = |n: usize| u128::from(random.hash_one(n));
+            return Keyed { keys: std::array::from_fn(|n| half(2 * n) << 64 | half(2 * n + 1)) };
+        }
+        Keyed { keys: drawn.map(u128::from_le_bytes) }
     }
 }
 

@@ -95,7 +95,7 @@ pub use ipc::Client;
 pub use node::{
     Events, Limits, Mailbox, Messages, Node, NodeBuilder, NodeFailure, PeerError, Sent, StartError, Stopped,
 };
-pub use rt::VirtualRuntime;
+pub use rt::{VirtualProcess, VirtualRuntime};
 pub use types::{
     Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Mesh, Message, MessageId, MessageKind,
     NetmodState, NetmodStatus, Outgoing, Peer, PeerState, PingError, Pong, Protection, Queued, Receipt,

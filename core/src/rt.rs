@@ -2,7 +2,8 @@
 //!
 //! The tasks of a node run here; its public futures run on whatever executor awaits them, since all that they wait
 //! on are inboxes, and I/O and timers of `async-io`, which has a thread of its own. Within a [`VirtualRuntime`] all of it
-//! runs on the calling thread, by a clock that is set by hand.
+//! runs on the calling thread, by a clock that is set by hand. The wall clock and random bytes come from here too, so that
+//! a virtual runtime with a seed repeats a run in every detail.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,22 +14,51 @@ use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 
-use self::virtual_runtime::{VirtualJoinHandle, VirtualTimer};
+use self::virtual_state::{VirtualJoinHandle, VirtualState};
+use self::virtual_timer::VirtualTimer;
+use crate::types::Timestamp;
 
+mod processes;
+mod seeded;
 #[cfg(test)]
 mod tests;
+mod virtual_process;
 mod virtual_runtime;
+mod virtual_state;
+mod virtual_timer;
 
+pub use virtual_process::VirtualProcess;
 pub use virtual_runtime::VirtualRuntime;
 
 /// The present moment, by the clock of the runtime.
 pub(crate) fn now() -> Instant {
-    VirtualRuntime::current().map_or_else(Instant::now, |runtime| runtime.now())
+    VirtualState::current().map_or_else(Instant::now, |runtime| runtime.now())
 }
 
 /// The time since a moment that [`now`] returned.
 pub(crate) fn elapsed(since: Instant) -> Duration {
     now().saturating_duration_since(since)
+}
+
+/// The present moment of the wall clock, which decides nothing in the protocol.
+pub(crate) fn wall_clock() -> Timestamp {
+    VirtualState::current().map_or_else(Timestamp::now, |runtime| runtime.wall_clock())
+}
+
+/// Fills `bytes` with random bytes of the operating system. Only within a virtual runtime that was made from a seed do they
+/// come from that seed.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
+    match VirtualState::current() {
+        Some(runtime) if runtime.fill_seeded(bytes) => Ok(()),
+        _ => getrandom::fill(bytes),
+    }
+}
+
+/// A random number, as [`fill_random`] draws it.
+pub(crate) fn random_u64() -> Result<u64, getrandom::Error> {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// A task that runs by itself until it ends or is cancelled. Dropping the handle lets it run on.
@@ -66,7 +96,7 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
         set.store(true, Relaxed);
         value
     };
-    let task = match VirtualRuntime::current() {
+    let task = match VirtualState::current() {
         Some(runtime) => RuntimeTask::Virtual(runtime.spawn(future)),
         None => RuntimeTask::Pool(async_std::task::spawn(future)),
     };
@@ -77,7 +107,7 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
 /// executor thread.
 pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     // A virtual runtime has one thread, so that its tasks run in the same order each time.
-    if VirtualRuntime::current().is_some() {
+    if VirtualState::current().is_some() {
         return work();
     }
     async_std::task::spawn_blocking(work).await
@@ -110,7 +140,7 @@ pub(crate) enum Timer {
 impl Timer {
     /// A timer that expires at this moment.
     pub(crate) fn at(deadline: Instant) -> Self {
-        match VirtualRuntime::current() {
+        match VirtualState::current() {
             Some(runtime) => Timer::Virtual(runtime.timer(deadline)),
             None => Timer::Clock(async_io::Timer::at(deadline)),
         }
@@ -118,7 +148,7 @@ impl Timer {
 
     /// A timer that expires when this time has passed; never when the clock cannot count so far.
     pub(crate) fn after(duration: Duration) -> Self {
-        match VirtualRuntime::current() {
+        match VirtualState::current() {
             Some(runtime) => Timer::Virtual(runtime.timer_after(duration)),
             None => Timer::Clock(async_io::Timer::after(duration)),
         }

@@ -101,9 +101,9 @@ impl StoredJournal {
         now: Moment,
     ) -> Result<(Self, Driver), JournalError> {
         let journal = Self::unopened();
-        let Handle { queue, status, .. } = &*journal.handle;
+        let Handle { queue, status, closed } = &*journal.handle;
         let engine = Engine::open(Arc::new(disk), limits, status.clone(), now)?;
-        Ok((journal.clone(), Driver::new(engine, queue.clone())))
+        Ok((journal.clone(), Driver::new(engine, queue.clone(), closed.clone())))
     }
 
     fn unopened() -> Self {

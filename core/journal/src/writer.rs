@@ -11,7 +11,7 @@ use rouse_inbox::Notify;
 use rouse_proto::types::Timestamp;
 
 use crate::disk::Disk;
-use crate::driver::{Driver, GROUP};
+use crate::driver::{Driver, GROUP, Report};
 use crate::engine::{CHECKPOINT, Engine};
 use crate::error::JournalError;
 use crate::limits::JournalLimits;
@@ -21,8 +21,6 @@ use crate::types::Moment;
 
 /// The time that operations wait for company when none of them is urgent.
 const GATHER: Duration = Duration::from_millis(20);
-
-type Report = Arc<Notify<Option<Result<(), JournalError>>>>;
 
 /// Starts the thread. Returns the place for the result of opening; that of closing is put into `closed`.
 pub(crate) fn start(
@@ -40,7 +38,7 @@ pub(crate) fn start(
             let result = match Engine::open(disk, limits, status, clock.now()) {
                 Ok(engine) => {
                     *report.write() = Some(Ok(()));
-                    run(Driver::new(engine, queue.clone()), &queue, clock)
+                    run(Driver::new(engine, queue.clone(), closed.clone()), &queue, clock)
                 }
                 Err(error) => {
                     *report.write() = Some(Err(error.clone()));

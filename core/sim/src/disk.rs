@@ -160,6 +160,19 @@ impl SimDisk {
         self.lock().is_off
     }
 
+    /// Lets all operations fail from now on, as for a process that is killed, until [`SimDisk::resume`] or
+    /// [`SimDisk::restart`].
+    pub fn stop(&self) {
+        self.lock().is_off = true;
+    }
+
+    /// Starts again without a loss, as after the death of a process, which leaves all that it has written.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        state.boot += 1;
+        (state.is_off, state.fault) = (false, None);
+    }
+
     /// Cuts the power, if it is not off yet, and starts again with what has survived: all that was synced, and of each
     /// unsynced write nothing, all or some of its sectors.
     pub fn restart(&self) {

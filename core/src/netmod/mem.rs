@@ -72,6 +72,14 @@ impl MemNet {
         });
     }
 
+    /// As [`impair`](MemNet::impair), but a direction that is cut stays cut, and one that is not stays open.
+    pub fn impair_but_cut(&self, from: &str, to: &str, impairments: Impairments) {
+        self.with(|medium| {
+            let direction = (medium.id(from), medium.id(to));
+            medium.change(direction, |now| *now = Impairments { cut: now.cut, ..impairments });
+        });
+    }
+
     /// Impairs all directions, including those of nodes added later.
     pub fn impair_all(&self, impairments: Impairments) {
         self.with(|medium| medium.change_all(impairments));

@@ -17,6 +17,7 @@ use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::medium::Medium;
 use crate::peering::NeighbourFilter;
+use crate::rt;
 
 /// The options of a node. Each has a default: a new identity, no netmod, no peer.
 #[derive(Default)]
@@ -201,7 +202,7 @@ fn seeds(root: Option<[u8; 32]>) -> Result<[Zeroizing<[u8; 32]>; 2], StartError>
     match root {
         Some(root) => *drawn = root,
         None => {
-            getrandom::fill(drawn.as_mut()).map_err(|error| StartError::Randomness(error.to_string()))?;
+            rt::fill_random(drawn.as_mut()).map_err(|error| StartError::Randomness(error.to_string()))?;
         }
     }
     Ok(["links", "routing"]

@@ -15,6 +15,7 @@ use crate::node::state::journal::JournalRequest;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
+use crate::rt;
 use crate::session::{ProvedStanding, SessionInput};
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -64,7 +65,7 @@ impl Conversations {
         let mut is_new = false;
         let entry = conversations.entry(ends.clone()).or_insert_with(|| {
             is_new = true;
-            let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
+            let incarnation = rt::random_u64().unwrap_or(now.as_nanos());
             let mut conversation = Conversation::between(self.config, ends.clone(), incarnation);
             conversation.set_reachable(now, route(shared, peer).is_some());
             Arc::new(ConversationEntry::new(ends, conversation, now, shared.journal.is_some()))
@@ -150,7 +151,7 @@ impl Conversations {
     /// The task of the conversations: it serves those whose deadline has come, and handles the changes of mailboxes.
     pub(crate) async fn run(shared: Arc<NodeState>) {
         let conversations = &shared.conversations;
-        let mut alarm = crate::rt::Alarm::default();
+        let mut alarm = rt::Alarm::default();
         let mut work = DeferredWork::default();
         loop {
             let next = conversations.timers.read().first().map(|(time, _)| *time);

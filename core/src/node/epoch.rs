@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::atomic_file;
+use crate::rt;
 use crate::time::Time;
 
 /// Least delay between attempts to store an epoch after one has failed, because each blocks the router for a moment.
@@ -34,7 +35,7 @@ impl EpochFile {
         let latest = match stored {
             Some(stored) => stored.saturating_add(1),
             None => {
-                let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let seconds = rt::wall_clock().0 / 1000;
                 u32::try_from(seconds).unwrap_or(u32::MAX - 1)
             }
         };

@@ -8,6 +8,7 @@ use futures::Stream;
 
 use crate::inbox::{DeferredWake, Full, Inbox};
 use crate::notify::Notify;
+use crate::rt;
 use crate::stats::{DropCause, Stats};
 use crate::types::{Event, Timestamp};
 
@@ -82,7 +83,7 @@ impl EventBus {
         if subscribers.queues.is_empty() {
             return WrittenEvent(written);
         }
-        let at = Timestamp::now();
+        let at = rt::wall_clock();
         subscribers.queues.retain(|subscriber| {
             let Some(queue) = subscriber.upgrade() else { return false };
             if queue.len() >= BACKLOG {

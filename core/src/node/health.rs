@@ -9,7 +9,6 @@ use crate::peering::{ConfiguredPeer, REFUSALS_WINDOW, RefusedPeer};
 use crate::rt;
 use crate::types::{
     Health, Level, Mesh, NetmodState, NetmodStatus, Peer, PeerState, Queued, Route, RouteState, Status,
-    Timestamp,
 };
 
 /// The conversations among which the oldest message is searched, so that the cost of a status is bounded.
@@ -244,7 +243,7 @@ fn without_link(endpoint: String, netmod: String, state: PeerState, last_error: 
         metric: None,
         rx_bytes: 0,
         tx_bytes: 0,
-        since: Timestamp::now(),
+        since: rt::wall_clock(),
         last_error,
     }
 }

@@ -19,6 +19,7 @@ use crate::node::state::conversations::Conversations;
 use crate::node::state::fib::Fib;
 use crate::node::state::journal::JournalState;
 use crate::node::state::link_event::LinkEvent;
+use crate::node::state::local_ids::LocalIds;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::medium::Medium;
 use crate::node::state::neighbour::Neighbour;
@@ -43,6 +44,7 @@ pub(crate) mod fib;
 pub(crate) mod journal;
 pub(crate) mod journaled;
 pub(crate) mod link_event;
+pub(crate) mod local_ids;
 pub(crate) mod locks;
 pub(crate) mod medium;
 pub(crate) mod memory_budget;
@@ -98,6 +100,7 @@ pub(crate) struct NodeState {
     /// The choice of links. It is locked for one event, the most expensive of which is a handshake frame.
     pub(crate) peering: Mutex<Peering>,
     pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
+    pub(crate) local_ids: LocalIds,
     pub(crate) conversations: Conversations,
     /// The durable store of messages; `None` when all of them wait in memory.
     pub(crate) journal: Option<Arc<JournalState>>,
@@ -130,6 +133,7 @@ impl NodeState {
             Mailbox::new(address, config.limits.inbox_messages, conversations.mailbox_changes.clone());
         NodeState {
             mailboxes: RwLock::new(BTreeMap::from([(address, mailbox)])),
+            local_ids: LocalIds::new(),
             conversations,
             journal,
             config,
@@ -168,7 +172,7 @@ impl NodeState {
     /// been set since.
     pub(crate) fn timestamp(&self, time: Time) -> Timestamp {
         let age = u64::try_from(self.now().since(time).as_millis()).unwrap_or(u64::MAX);
-        Timestamp(Timestamp::now().0.saturating_sub(age))
+        Timestamp(rt::wall_clock().0.saturating_sub(age))
     }
 
     /// The instant of a pure part's deadline, for a timer.

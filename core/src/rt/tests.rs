@@ -121,3 +121,78 @@ fn a_runtime_may_be_dropped_at_the_end_of_its_thread() {
     });
     assert!(thread.join().is_ok());
 }
+
+#[test]
+fn a_seed_repeats_random_bytes_the_wall_clock_and_the_order_of_tasks() {
+    let run = |seed| {
+        let runtime = VirtualRuntime::with_seed(seed);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        for number in 0..20 {
+            let order = order.clone();
+            runtime.enter(|| drop(spawn(async move { order.lock().unwrap().push(number) })));
+        }
+        runtime.advance(SECOND);
+        let order = order.lock().unwrap().clone();
+        (order, runtime.enter(random_u64).unwrap(), runtime.enter(wall_clock))
+    };
+    let (first, again, other) = (run(1), run(1), run(2));
+    assert_eq!(first, again);
+    assert_ne!(first.0, other.0);
+    assert_ne!(first.1, other.1);
+    let ordered: Vec<_> = (0..20).collect();
+    assert_ne!(first.0, ordered);
+}
+
+#[test]
+fn without_a_seed_random_bytes_are_those_of_the_system() {
+    let draw = || VirtualRuntime::new().enter(random_u64).unwrap();
+    assert_ne!(draw(), draw());
+    assert_ne!(random_u64().unwrap(), random_u64().unwrap());
+}
+
+#[test]
+fn a_process_that_is_dropped_ends_its_tasks_and_those_that_they_spawned() {
+    let (runtime, ran) = (VirtualRuntime::with_seed(3), Arc::new(AtomicUsize::new(0)));
+    let (process, other) = (runtime.process(), runtime.process());
+    let count = |ran: &Arc<AtomicUsize>| {
+        let ran = ran.clone();
+        async move {
+            loop {
+                ran.fetch_add(1, Relaxed);
+                VirtualRuntime::sleep(SECOND).await;
+            }
+        }
+    };
+    let (child, counted) = (count(&ran), Arc::new(AtomicUsize::new(0)));
+    process.spawn(async move { VirtualRuntime::spawn(child) });
+    other.spawn(count(&counted));
+    runtime.advance(SECOND * 3 / 2);
+    assert_eq!((ran.load(Relaxed), counted.load(Relaxed)), (2, 2));
+    // A task that a dropped future spawns never runs.
+    struct SpawnsAtLast(Arc<AtomicUsize>);
+    impl Drop for SpawnsAtLast {
+        fn drop(&mut self) {
+            let ran = self.0.clone();
+            VirtualRuntime::spawn(async move { _ = ran.fetch_add(100, Relaxed) });
+        }
+    }
+    let last = SpawnsAtLast(ran.clone());
+    process.spawn(async move {
+        std::future::pending::<()>().await;
+        drop(last);
+    });
+    runtime.run_until_idle();
+    drop(process);
+    runtime.advance(SECOND);
+    assert_eq!((ran.load(Relaxed), counted.load(Relaxed)), (2, 3));
+}
+
+#[test]
+fn each_process_has_a_wall_clock_of_its_own() {
+    let runtime = VirtualRuntime::with_seed(4);
+    let (process, other) = (runtime.process(), runtime.process());
+    process.set_clock_offset(-5000);
+    runtime.advance(SECOND);
+    let (early, right) = (process.enter(wall_clock), other.enter(wall_clock));
+    assert_eq!((right.0 - early.0, right), (5000, runtime.enter(wall_clock)));
+}

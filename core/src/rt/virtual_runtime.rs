@@ -1,22 +1,17 @@
 //! A runtime on the calling thread with a clock that is set by hand.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::{Pin, pin};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::channel::oneshot;
-
-thread_local! {
-    static CURRENT: RefCell<Option<Arc<VirtualState>>> = const { RefCell::new(None) };
-}
+use super::virtual_state::VirtualState;
+use crate::types::Timestamp;
 
 /// A runtime for tests of applications: nodes and the futures of the application run on the calling thread, and time passes
 /// only when the test lets it pass. So a test of a retry after an hour takes no hour, and its tasks run in the same order each
@@ -24,8 +19,11 @@ thread_local! {
 ///
 /// A node belongs to the runtime within which it was started, and is used within it only: in the future of
 /// [`block_on`](VirtualRuntime::block_on), or in [`enter`](VirtualRuntime::enter). Network modules must keep to the same
-/// clock, as those of [`MemNet`](crate::netmod::mem::MemNet) do when they are opened there; the wall-clock times in events and
-/// messages stay those of the system.
+/// clock, as those of [`MemNet`](crate::netmod::mem::MemNet) do when they are opened there. The wall clock starts with that of
+/// the system.
+///
+/// [`with_seed`](VirtualRuntime::with_seed) makes one that repeats a run exactly, and [`process`](VirtualRuntime::process)
+/// simulates programs that are killed.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,56 +46,9 @@ thread_local! {
 /// assert!(runtime.elapsed() >= Duration::from_secs(3600) && begun.elapsed() < Duration::from_secs(60));
 /// ```
 pub struct VirtualRuntime {
-    state: Arc<VirtualState>,
+    pub(super) state: Arc<VirtualState>,
     /// It is for one thread, since another one would run the same tasks at the same time.
     one_thread: PhantomData<*const ()>,
-}
-
-/// The state that the tasks and the timers of a runtime share.
-pub(super) struct VirtualState {
-    /// The moment from which its clock counts.
-    started: Instant,
-    thread: Thread,
-    agenda: Mutex<Agenda>,
-}
-
-/// The tasks that can run, the timers, and the time.
-#[derive(Default)]
-struct Agenda {
-    now: Duration,
-    ready: VecDeque<Arc<VirtualTask>>,
-    /// The tasks that have not ended. The runtime owns them, since the wakers of a task are often held by its own future.
-    tasks: BTreeMap<u64, Arc<VirtualTask>>,
-    /// The wakers of the timers by their deadlines.
-    timers: BTreeMap<(Duration, u64), Waker>,
-    next_id: u64,
-}
-
-impl Agenda {
-    fn id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-}
-
-/// A task of a runtime.
-struct VirtualTask {
-    id: u64,
-    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
-    /// Whether it is in the queue, where one place is enough.
-    is_ready: AtomicBool,
-    is_cancelled: AtomicBool,
-    runtime: Weak<VirtualState>,
-}
-
-impl Wake for VirtualTask {
-    fn wake(self: Arc<Self>) {
-        let Some(runtime) = self.runtime.upgrade() else { return };
-        if !self.is_ready.swap(true, SeqCst) {
-            runtime.agenda().ready.push_back(self);
-            runtime.thread.unpark();
-        }
-    }
 }
 
 /// Wakes the future of [`VirtualRuntime::block_on`].
@@ -110,16 +61,6 @@ impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.is_woken.store(true, SeqCst);
         self.thread.unpark();
-    }
-}
-
-/// Makes a runtime the one of this thread until it is dropped.
-struct Entered(Option<Arc<VirtualState>>);
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let before = self.0.take();
-        let _ = CURRENT.try_with(|current| current.replace(before));
     }
 }
 
@@ -138,15 +79,19 @@ impl fmt::Debug for VirtualRuntime {
 impl VirtualRuntime {
     /// A runtime for this thread. Its clock counts from 0.
     pub fn new() -> Self {
-        let state =
-            VirtualState { started: Instant::now(), thread: thread::current(), agenda: Mutex::default() };
-        VirtualRuntime { state: Arc::new(state), one_thread: PhantomData }
+        Self::start(Timestamp::now(), None)
     }
 
-    /// The runtime within which this thread is.
-    pub(super) fn current() -> Option<Arc<VirtualState>> {
-        // A thread that ends is within none any more: a runtime may be dropped that late.
-        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    /// A runtime that repeats a run: all random bytes, the wall clock and the order of the tasks that can run at the same time
+    /// follow from the seed. The keys of its nodes are guessable, so it is for simulations only.
+    pub fn with_seed(seed: u64) -> Self {
+        /// 2027-01-15T08:00:00Z, in milliseconds.
+        const WALL_CLOCK: u64 = 1_800_000_000_000;
+        Self::start(Timestamp(WALL_CLOCK), Some(seed))
+    }
+
+    fn start(wall_clock: Timestamp, seed: Option<u64>) -> Self {
+        VirtualRuntime { state: VirtualState::new(wall_clock, seed), one_thread: PhantomData }
     }
 
     /// The time by its clock since it was made.
@@ -163,6 +108,19 @@ impl VirtualRuntime {
     pub fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.state.enter();
         work()
+    }
+
+    /// Polls one of the tasks that can run. Returns false when none can.
+    pub fn step(&self) -> bool {
+        let _entered = self.state.enter();
+        self.state.step()
+    }
+
+    /// Lets time pass until the next timer expires, unless that is after `end`. Returns whether one did. Its task can run
+    /// then, and has not run yet.
+    pub fn pass_to_deadline(&self, end: Duration) -> bool {
+        let _entered = self.state.enter();
+        self.state.expire_next(end)
     }
 
     /// Runs the tasks that can run, until none can.
@@ -208,77 +166,6 @@ impl VirtualRuntime {
     }
 }
 
-impl VirtualState {
-    fn agenda(&self) -> MutexGuard<'_, Agenda> {
-        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(self: &Arc<Self>) -> Entered {
-        Entered(CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten())
-    }
-
-    /// The present moment by the clock of the runtime.
-    pub(super) fn now(&self) -> Instant {
-        self.started + self.agenda().now
-    }
-
-    pub(super) fn timer(self: &Arc<Self>, deadline: Instant) -> VirtualTimer {
-        let at = Some(deadline.saturating_duration_since(self.started));
-        VirtualTimer { runtime: self.clone(), at, id: None }
-    }
-
-    pub(super) fn timer_after(self: &Arc<Self>, span: Duration) -> VirtualTimer {
-        let at = self.agenda().now.checked_add(span);
-        // A moment that no clock of the system can name never arrives.
-        let at = at.filter(|at| self.started.checked_add(*at).is_some());
-        VirtualTimer { runtime: self.clone(), at, id: None }
-    }
-
-    pub(super) fn spawn<T: Send + 'static>(
-        self: &Arc<Self>,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> VirtualJoinHandle<T> {
-        let (sender, result) = oneshot::channel();
-        let future = async move {
-            // A dropped handle needs no result.
-            let _ = sender.send(future.await);
-        };
-        let mut agenda = self.agenda();
-        let task = Arc::new(VirtualTask {
-            id: agenda.id(),
-            future: Mutex::new(Some(Box::pin(future))),
-            is_ready: AtomicBool::new(true),
-            is_cancelled: AtomicBool::new(false),
-            runtime: Arc::downgrade(self),
-        });
-        agenda.tasks.insert(task.id, task.clone());
-        agenda.ready.push_back(task.clone());
-        drop(agenda);
-        self.thread.unpark();
-        VirtualJoinHandle { task, result }
-    }
-
-    fn run_until_idle(&self) {
-        loop {
-            let Some(task) = self.agenda().ready.pop_front() else { return };
-            task.run(self);
-        }
-    }
-
-    /// Wakes the task of the earliest timer, unless that expires after `end`. Returns whether there was one.
-    fn expire_next(&self, end: Duration) -> bool {
-        let mut agenda = self.agenda();
-        let next = agenda.timers.first_entry().filter(|entry| entry.key().0 <= end);
-        let Some(entry) = next else { return false };
-        let ((at, _), waker) = entry.remove_entry();
-        agenda.now = agenda.now.max(at);
-        // A waker is called without the lock, since it takes it.
-        drop(agenda);
-        waker.wake();
-        true
-    }
-}
-
 impl Drop for VirtualRuntime {
     /// Drops the futures of all tasks, since the timers and the wakers in them refer to the runtime.
     fn drop(&mut self) {
@@ -286,91 +173,5 @@ impl Drop for VirtualRuntime {
         // Taken first: a future that is dropped may wake or end other tasks, which takes the lock.
         let tasks = std::mem::take(&mut self.state.agenda().tasks);
         tasks.values().for_each(|task| drop(task.take()));
-    }
-}
-
-impl VirtualTask {
-    fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
-        self.future.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn run(self: &Arc<Self>, runtime: &VirtualState) {
-        self.is_ready.store(false, SeqCst);
-        let Some(mut future) = self.take() else { return };
-        let waker = Waker::from(self.clone());
-        let is_over = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
-        if is_over || self.is_cancelled.load(SeqCst) {
-            self.forget(runtime);
-        } else {
-            *self.future.lock().unwrap_or_else(PoisonError::into_inner) = Some(future);
-        }
-    }
-
-    fn forget(&self, runtime: &VirtualState) {
-        runtime.agenda().tasks.remove(&self.id);
-    }
-}
-
-/// A task that runs until it ends or is cancelled.
-pub(super) struct VirtualJoinHandle<T> {
-    task: Arc<VirtualTask>,
-    result: oneshot::Receiver<T>,
-}
-
-impl<T> VirtualJoinHandle<T> {
-    /// Drops the future of the task; one that cancels itself is dropped at its next await. Returns its result if it has ended.
-    pub(super) fn cancel(mut self) -> Option<T> {
-        self.task.is_cancelled.store(true, SeqCst);
-        let future = self.task.take();
-        if let Some(runtime) = self.task.runtime.upgrade() {
-            self.task.forget(&runtime);
-        }
-        drop(future);
-        self.result.try_recv().ok().flatten()
-    }
-}
-
-/// A timer of a runtime.
-pub(crate) struct VirtualTimer {
-    runtime: Arc<VirtualState>,
-    /// The time of its end; `None` for never.
-    at: Option<Duration>,
-    /// The number under which it is in the agenda.
-    id: Option<u64>,
-}
-
-impl VirtualTimer {
-    pub(super) fn set_at(&mut self, deadline: Instant) {
-        self.leave();
-        self.at = Some(deadline.saturating_duration_since(self.runtime.started));
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else { return Poll::Pending };
-        let mut agenda = self.runtime.agenda();
-        if agenda.now >= at {
-            drop(agenda);
-            self.leave();
-            return Poll::Ready(());
-        }
-        let id = *self.id.get_or_insert_with(|| agenda.id());
-        let replaced = agenda.timers.insert((at, id), cx.waker().clone());
-        drop(agenda);
-        drop(replaced);
-        Poll::Pending
-    }
-
-    /// Removes it from the agenda.
-    fn leave(&mut self) {
-        if let Some((at, id)) = self.at.zip(self.id.take()) {
-            let waker = self.runtime.agenda().timers.remove(&(at, id));
-            drop(waker);
-        }
-    }
-}
-
-impl Drop for VirtualTimer {
-    fn drop(&mut self) {
-        self.leave();
     }
 }

@@ -13,6 +13,7 @@ use crate::node::state::journal::JournalRequest;
 use crate::node::state::locks::{lock, read};
 use crate::node::state::outcomes::OutcomeSender;
 use crate::node::state::router_inputs::RouterHint;
+use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 use crate::types::{Event, Message, MessageId, Outgoing, Receipt, SendError, Timestamp};
@@ -262,7 +263,7 @@ impl ConversationEntry {
         let now = shared.now();
         let mut state = lock(&self.state);
         state.used = now;
-        let id = queue(&mut state, now, Timestamp::now(), message)?;
+        let id = queue(&mut state, now, rt::wall_clock(), message)?;
         // Under the lock of the conversation, which sends nothing meanwhile.
         queued(id);
         let gathers = state.gathers(now);
@@ -283,7 +284,7 @@ impl ConversationEntry {
         shared: &NodeState,
         run: impl FnOnce(&mut dyn FnMut(&Outgoing) -> Option<MessageId>),
     ) {
-        let (now, sent_at) = (shared.now(), Timestamp::now());
+        let (now, sent_at) = (shared.now(), rt::wall_clock());
         let mut state = lock(&self.state);
         state.used = now;
         let mut queued = 0u64;

@@ -12,8 +12,9 @@ use crate::node::state::conversation::{ConversationEntry, EntryState};
 use crate::node::state::conversations::Conversations;
 use crate::node::state::journal::JournalRequest;
 use crate::node::state::locks::lock;
+use crate::rt;
 use crate::session::SessionInput;
-use crate::types::{MessageId, Outgoing, SendError, Timestamp};
+use crate::types::{MessageId, Outgoing, SendError};
 
 /// The result of an attempt to give a message its place in the journal.
 pub(crate) enum Storing {
@@ -64,7 +65,7 @@ impl ConversationEntry {
             };
         }
         state.used = now;
-        let (sent_at, life) = (Timestamp::now(), Duration::from_millis(message.ttl_ms));
+        let (sent_at, life) = (rt::wall_clock(), Duration::from_millis(message.ttl_ms));
         let (service, in_reply_to) = (attributes.service.clone(), attributes.in_reply_to);
         let id = state.conversation.begin_storing(now, sent_at, life, attributes, body);
         let stored =

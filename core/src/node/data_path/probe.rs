@@ -132,7 +132,7 @@ fn micros(duration: Duration) -> u64 {
 
 fn random_nonce() -> u64 {
     // Without random bytes probes still work, since a nonce only distinguishes the probes of this node.
-    getrandom::u64().unwrap_or_default()
+    rt::random_u64().unwrap_or_default()
 }
 
 /// Handles a probe that arrived, or the reply to one of this node.

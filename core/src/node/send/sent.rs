@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -22,8 +21,7 @@ use crate::node::state::locks::{lock, read};
 use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::types::{
-    Attributes, Event, MAX_MESSAGE, Message, MessageId, MessageKind, Outgoing, Protection, Receipt,
-    SendError, Timestamp,
+    Attributes, Event, MAX_MESSAGE, Message, MessageId, MessageKind, Outgoing, Protection, Receipt, SendError,
 };
 
 /// A message that was accepted for sending.
@@ -175,10 +173,10 @@ pub(super) fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipie
         return Err(SendError::NotOurs(from));
     }
     if let Some(mailbox) = read(&shared.mailboxes).get(&message.to).cloned() {
-        let (now, ttl) = (Timestamp::now(), Duration::from_millis(message.ttl_ms));
+        let (now, ttl) = (rt::wall_clock(), Duration::from_millis(message.ttl_ms));
         let Attributes { service, in_reply_to, kind } = attributes;
         let message = Message {
-            id: MessageId(local_id()),
+            id: shared.local_ids.next(),
             from,
             to: message.to,
             sent_at: now,
@@ -196,17 +194,6 @@ pub(super) fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipie
         .open(shared, &from, &message.to)
         .ok_or(SendError::TooManyPeers(shared.limits().senders as u64))?;
     Ok(Recipient::Remote(entry, message))
-}
-
-/// The id of a message that does not leave this node. Ids ascend in the order of sending, like those of messages that
-/// arrive, because messages that are given back are sorted by them.
-fn local_id() -> [u8; 16] {
-    static RUN: OnceLock<u64> = OnceLock::new();
-    static SENT: AtomicU64 = AtomicU64::new(0);
-    // Without random bytes the clock serves, since the identifier has to be unique within this node only.
-    let run = RUN.get_or_init(|| getrandom::u64().unwrap_or_else(|_| Timestamp::now().0));
-    let sequence = SENT.fetch_add(1, Relaxed);
-    ((u128::from(*run) << 64) | u128::from(sequence)).to_be_bytes()
 }
 
 /// A message that is about to be put into a mailbox of this node.

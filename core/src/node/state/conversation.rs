@@ -16,8 +16,9 @@ use crate::node::state::outcomes::{DeliveryOutcomes, OutcomeSender};
 use crate::node::state::rare_queue::RareQueue;
 use crate::notify::Notify;
 use crate::route::Location;
+use crate::rt;
 use crate::time::Time;
-use crate::types::{Ends, Message, MessageId, Receipt, SendError, Timestamp};
+use crate::types::{Ends, Message, MessageId, Receipt, SendError};
 
 /// A conversation of a local address with a peer: the pure state machine behind a lock, and the channels to the
 /// applications that wait on it.
@@ -174,7 +175,7 @@ impl ConversationEntry {
             return;
         }
         let most = if state.conversation.is_answered() { usize::MAX } else { UNANSWERED_MESSAGES };
-        let (now, mut room, mut bytes) = (Timestamp::now(), inbox.room(most), 0);
+        let (now, mut room, mut bytes) = (rt::wall_clock(), inbox.room(most), 0);
         while batch.len() < PORTION {
             let next = state.held.front().map(|message| message.body.len());
             let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };

@@ -22,6 +22,7 @@ use crate::node::state::router_feed::RouterFeed;
 use crate::node::state::unvalidated::UnvalidatedFrames;
 use crate::notify::Notify;
 use crate::route::Location;
+use crate::rt;
 use crate::time::Time;
 use crate::types::{Peer, PeerState, Timestamp};
 
@@ -182,7 +183,7 @@ impl Neighbour {
             away: AtomicBool::new(false),
             status: Mutex::new(LinkStatus {
                 state: PeerState::Connecting,
-                since: Timestamp::now(),
+                since: rt::wall_clock(),
                 metrics: parts.metrics,
                 last_error: None,
             }),
@@ -382,6 +383,6 @@ impl Neighbour {
     pub(crate) fn set_state(&self, state: PeerState) {
         let mut status = lock(&self.status);
         status.state = state;
-        status.since = Timestamp::now();
+        status.since = rt::wall_clock();
     }
 }

@@ -242,7 +242,7 @@ async fn renew(shared: Arc<NodeState>, state: Arc<JournalState>, entry: Arc<Conv
         peer = %pair.peer,
         "the journal is an older copy of itself: this conversation takes a new incarnation, so that no message is dropped as a repetition"
     );
-    let incarnation = getrandom::u64().unwrap_or_else(|_| shared.now().as_nanos()).max(1);
+    let incarnation = rt::random_u64().unwrap_or_else(|_| shared.now().as_nanos()).max(1);
     match state.journal.renew(pair, incarnation).await {
         Ok(Ok(_)) => {
             entry.renewed(&shared, incarnation);

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use rouse_sim::{Fault, Sim, Violation};
+use rouse_tests::SeededRandom;
 
 use crate::args::{FaultKind, Scenario};
 use crate::figures::Figures;
-use crate::random::Random;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -27,7 +27,7 @@ const AFTERMATH: Duration = secs(1);
 pub(crate) fn strike(
     scenario: &Scenario,
     sim: &mut Sim,
-    random: &mut Random,
+    random: &mut SeededRandom,
     steady: f64,
     figures: &mut Figures,
 ) -> Result<(), Violation> {
@@ -90,7 +90,7 @@ fn repaired(sim: &mut Sim, patience: Duration) -> Result<(), Violation> {
 /// A link with packets both ways falls silent.
 fn silence(
     sim: &mut Sim,
-    random: &mut Random,
+    random: &mut SeededRandom,
     patience: Duration,
     steady: f64,
     figures: &mut Figures,
@@ -151,7 +151,7 @@ const FLAPS: u32 = 300;
 
 fn flap(
     sim: &mut Sim,
-    random: &mut Random,
+    random: &mut SeededRandom,
     patience: Duration,
     figures: &mut Figures,
 ) -> Result<(), Violation> {
@@ -181,7 +181,7 @@ const ARRIVE: f64 = 0.6;
 fn asymmetry(
     scenario: &Scenario,
     sim: &mut Sim,
-    random: &mut Random,
+    random: &mut SeededRandom,
     figures: &mut Figures,
 ) -> Result<(), Violation> {
     let link = random.below(sim.links());

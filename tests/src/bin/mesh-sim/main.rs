@@ -11,7 +11,6 @@ mod args;
 mod faults;
 mod figures;
 mod peering;
-mod random;
 mod report;
 mod run;
 mod suite;

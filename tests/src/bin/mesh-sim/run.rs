@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use rouse_sim::{Fidelity, Sim, Violation};
+use rouse_tests::SeededRandom;
 
 use crate::args::{FaultKind, Scenario};
 use crate::faults::{self, CALM, control_rate};
 use crate::figures::Figures;
-use crate::random::Random;
 
 /// The time for which the traffic without a fault is measured.
 const QUIET: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ fn run_seed(scenario: &Scenario, seed: u64, figures: &mut Figures) -> Result<(),
     }
     if scenario.fault != FaultKind::None {
         sim.run(CALM)?;
-        let mut random = Random(seed);
+        let mut random = SeededRandom(seed);
         let steady =
             control_rate(&mut sim, if scenario.depth == Fidelity::Link { QUIET } else { Duration::ZERO })?;
         for _ in 0..scenario.rounds {
