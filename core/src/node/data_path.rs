@@ -1,4 +1,14 @@
 //! The path of a packet through the node: received and forwarded, originated and transmitted, and the probes that measure it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub(crate) mod awaiting_route;
 mod deferred;

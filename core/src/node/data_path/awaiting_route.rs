@@ -3,16 +3,6 @@
 //! A request may arrive before this node has a route to its source, because announces of the two spread at different
 //! speeds. So a reply is sent as soon as the route is there, if that is soon. Conversations keep their acknowledgements
 //! themselves, and are woken at the same place, [`route_changed`]; replies to probes wait here, few and briefly.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 use std::sync::Arc;
 use std::time::Duration;
