@@ -20,6 +20,9 @@ use crate::rt::Alarm;
 use crate::types::Route;
 
 /// An event that the router must not miss.
+///
+/// It is no copy of an input type of the protocol: [`Router`](crate::route::Router) has a method for each input. The event carries
+/// what the task needs besides, such as the neighbour's queue of messages and whether its link has ended meanwhile.
 pub(crate) enum RouterEvent {
     Up {
         neighbour: Arc<Neighbour>,
