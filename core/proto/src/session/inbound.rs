@@ -67,7 +67,7 @@ impl Sessions {
             OpenRequest::read(&keys, &local, &whole.bytes, &seed).map_err(|_| DropCause::BadHandshake)?;
         let (peer, standing) = (request.request.address, request.request.standing);
         let pair = Ends { local, peer };
-        if !self.limiter.admit_address(now, &local, &peer) {
+        if !self.limiter.admit_address(now, pair) {
             return Err(DropCause::HandshakeLimit);
         }
         if self.peers.get(&pair).is_some_and(|state| is_ours(now, &pair, state)) {

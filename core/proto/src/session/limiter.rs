@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::rate_limit::{KeyedRateLimiter, Rate};
 use crate::session::places::PreviousHop;
 use crate::time::Time;
+use crate::types::Ends;
 
 /// The rate of first messages over one neighbour, and from one host.
 pub(super) const NEIGHBOUR_REQUESTS: Rate = Rate::each_second(100, 200);
@@ -34,7 +35,7 @@ pub(super) struct RequestLimiter {
     hosts: KeyedRateLimiter<u64>,
     groups: KeyedRateLimiter<u64>,
     all: KeyedRateLimiter<()>,
-    addresses: KeyedRateLimiter<(Address, Address)>,
+    addresses: KeyedRateLimiter<Ends>,
 }
 
 impl RequestLimiter {
@@ -50,9 +51,9 @@ impl RequestLimiter {
                 || self.reserves.try_take(now, hop.neighbour, RESERVED_REQUESTS))
     }
 
-    /// Whether `peer`, which a first message has proved, may begin one more session with `local`.
-    pub(super) fn admit_address(&mut self, now: Time, local: &Address, peer: &Address) -> bool {
-        self.addresses.try_take(now, (*local, *peer), ADDRESS_REQUESTS)
+    /// Whether the peer of these ends, which a first message has proved, may begin one more session with the local address.
+    pub(super) fn admit_address(&mut self, now: Time, ends: Ends) -> bool {
+        self.addresses.try_take(now, ends, ADDRESS_REQUESTS)
     }
 }
 
