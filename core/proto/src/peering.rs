@@ -187,7 +187,7 @@ impl Peering {
                     self.dials.moved(&from, &link.path, &link.address);
                 }
             }
-            Input::LinkLost { id, reason } => self.link_lost(now, id, reason),
+            Input::LinkLost { id, reason } => self.link_lost(now, id, reason, media),
             Input::MediumGone { netmod } => {
                 // Their frames could not be sent any more, so a wait for their time-outs would only delay the next dials.
                 self.handshakes.cancel_on(netmod);

@@ -244,7 +244,7 @@ impl Peering {
     }
 
     /// Records the end of a link: its reason decides when the neighbour is dialled again.
-    pub(super) fn link_lost(&mut self, now: Time, id: u32, reason: Option<DownReason>) {
+    pub(super) fn link_lost(&mut self, now: Time, id: u32, reason: Option<DownReason>, media: &dyn Media) {
         let Some(link) = self.remove_link(id) else { return };
         let (path, peer) = (link.path, link.address);
         match reason {
@@ -255,6 +255,10 @@ impl Peering {
             Some(DownReason::Goodbye) => self.dials.left(now, &path, &peer),
             Some(DownReason::Silent) if link.in_service => {
                 self.dials.silenced(SilentLink { path, heard: link.heard }, &peer);
+                // This node may have been stopped for long, and the neighbour dials with growing pauses by now.
+                if !link.initiator && !self.is_leaving && !self.dials.is_known(&path, &peer) {
+                    self.dial(now, vec![path], media);
+                }
             }
             Some(reason) if !link.in_service => {
                 self.dials.never_served(now, &path, &peer, &reason.to_string());

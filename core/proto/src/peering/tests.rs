@@ -1,5 +1,6 @@
 //! The peerings of two nodes that exchange handshake frames without a medium between them.
 
+mod dialled_back;
 mod in_use;
 mod neighbour_filter;
 

@@ -110,15 +110,20 @@ impl Dials {
         }
     }
 
+    /// Whether a node with this path or address is dialled anyway, because it is configured or was discovered.
+    pub(crate) fn is_known(&self, path: &Path, address: &Address) -> bool {
+        let mut heard = self.heard.iter().filter(|((medium, _), _)| *medium == path.netmod);
+        self.is_configured(path, address) || heard.any(|(_, known)| known.is_at(path, address))
+    }
+
     /// The effect of removing a peer on its link, which ends if there is no other reason for it.
     pub(crate) fn why_linked(&self, path: &Path, address: &Address, initiator: bool) -> RemovedPeer {
-        let mut heard = self.heard.iter().filter(|((medium, _), _)| *medium == path.netmod);
         if self.is_configured(path, address) {
             RemovedPeer::DialledOtherwise
         } else if !initiator {
             // The neighbour wants the link, so it stays whatever is configured here.
             RemovedPeer::DialledHere
-        } else if heard.any(|(_, known)| known.is_at(path, address)) {
+        } else if self.is_known(path, address) {
             RemovedPeer::Found
         } else {
             RemovedPeer::Ended
