@@ -8,7 +8,7 @@ use std::ops::RangeBounds;
 use redb::{ReadOnlyTable, ReadTransaction, WriteTransaction};
 use rouse_proto::types::Timestamp;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::StoreError;
 use crate::limits::Holding;
 use crate::message_record::MessageRecord;
@@ -27,26 +27,24 @@ const UNREADABLE: &str = "journal.damaged";
 const HOUR: u64 = 3_600_000;
 /// The records of one commit.
 const BATCH: usize = 1024;
+/// The length of a page of the database.
+const PAGE: u64 = 4096;
+/// The longest file that a damaged header may name.
+const LONGEST: u64 = 1 << 40;
 
 type Record = (Vec<u8>, Vec<u8>);
 type RawReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// Replaces the journal by one with all that can be read of it.
 pub(crate) fn salvage(disk: &dyn Disk, wall: Timestamp) -> Result<(), StoreError> {
-    let Some(file) = disk.open(JOURNAL)? else { return Ok(()) };
-    let source = match Store::on(Box::new(Overlay::new(file)?)) {
-        Ok(source) => source,
-        Err(StoreError::Damaged(_)) => {
-            // It is kept for an examination, since nothing of it can be copied.
-            disk.rename(JOURNAL, UNREADABLE)?;
-            tracing::error!("nothing of the journal can be read; it is kept as {UNREADABLE}");
-            Store::create(disk, &Totals { unreadable: 1, ..Totals::new(wall) })?.close()?;
-            return Store::publish(disk);
-        }
-        Err(error) => return Err(error),
-    };
+    let Some(source) = readable_store(disk)? else { return set_aside(disk, wall) };
+    let copying = Copying::new(&source, wall)?;
+    if copying.is_empty() {
+        drop((copying, source));
+        return set_aside(disk, wall);
+    }
     let target = Store::create(disk, &Totals::new(wall))?;
-    let lost = Copying::new(&source, wall)?.run(&target)?;
+    let lost = copying.run(&target)?;
     match lost {
         0 => tracing::warn!("the journal was copied into a new file"),
         _ => tracing::error!(lost, "the journal was damaged; what could be read was kept"),
@@ -56,9 +54,56 @@ pub(crate) fn salvage(disk: &dyn Disk, wall: Timestamp) -> Result<(), StoreError
     Store::publish(disk)
 }
 
+/// The damaged journal as a database that can be read in parts; `None` when nothing of it can be.
+///
+/// A database refuses a file of any other length than it has set. Where bytes were appended or the end was cut off, all else
+/// is there, so it is opened as if it had a whole number of pages, or the length that its header names.
+fn readable_store(disk: &dyn Disk) -> Result<Option<Store>, StoreError> {
+    let open = || Ok::<_, StoreError>(disk.open(JOURNAL)?.map(Overlay::new).transpose()?);
+    let (Some(file), Some(same)) = (open()?, open()?) else { return Ok(None) };
+    let present = file.len()?;
+    let lengths = [Some(present), Some(present - present % PAGE), header_length(&file)];
+    drop(file);
+    let mut overlay = Some(same);
+    for length in lengths.into_iter().flatten() {
+        let Some(file) = overlay.take().map_or_else(open, |file| Ok(Some(file)))? else { return Ok(None) };
+        file.set_len(length)?;
+        match Store::on(Box::new(file)) {
+            Ok(store) => return Ok(Some(store)),
+            Err(StoreError::Damaged(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// The length of the file that its header names: a page, and the regions behind it.
+fn header_length(file: &Overlay) -> Option<u64> {
+    let mut header = [0; 32];
+    file.read(0, &mut header).ok()?;
+    let field = |at: usize| {
+        let bytes = header.get(at..)?.first_chunk::<4>()?;
+        Some(u64::from(u32::from_le_bytes(*bytes)))
+    };
+    let (page, region_header, region_pages) = (field(12)?, field(16)?, field(20)?);
+    let (regions, last_pages) = (field(24)?, field(28)?);
+    let last = if last_pages > 0 { region_header + last_pages } else { 0 };
+    let pages = regions.checked_mul(region_header + region_pages)?.checked_add(1 + last)?;
+    pages.checked_mul(page).filter(|length| page == PAGE && *length <= LONGEST)
+}
+
+/// Begins a new journal, and keeps the file of which nothing can be copied for an examination.
+fn set_aside(disk: &dyn Disk, wall: Timestamp) -> Result<(), StoreError> {
+    tracing::error!("nothing of the journal can be read; it is kept as {UNREADABLE}");
+    Store::create(disk, &Totals { unreadable: 1, ..Totals::new(wall) })?.close()?;
+    disk.rename(JOURNAL, UNREADABLE)?;
+    Store::publish(disk)
+}
+
 /// The copy of one journal into another.
 struct Copying {
     source: ReadTransaction,
+    has_totals: bool,
     totals: Totals,
     /// The messages that there should be.
     expected: u64,
@@ -73,7 +118,10 @@ impl Copying {
         let source = source.read()?;
         let totals = readable(&source, META).find(|(key, _)| key == TOTALS);
         let known = totals.and_then(|(_, record)| Totals::unseal(&record).ok());
+        let has_totals = known.is_some();
         let mut totals = known.unwrap_or_else(|| Totals::new(wall));
+        // Without them, the messages that are missing cannot be counted.
+        totals.unreadable = totals.unreadable.saturating_add(u64::from(!has_totals));
         let expected = totals.outbox.messages.saturating_add(totals.inbox.messages);
         totals.pairs = 0;
         (totals.outbox, totals.inbox, totals.dead) = Default::default();
@@ -88,7 +136,20 @@ impl Copying {
             totals.pairs = totals.pairs.saturating_add(1);
             pairs.insert(id, record);
         }
-        Ok(Copying { source, totals, expected, pairs, mailboxes: BTreeMap::new(), arrived: BTreeSet::new() })
+        Ok(Copying {
+            source,
+            has_totals,
+            totals,
+            expected,
+            pairs,
+            mailboxes: BTreeMap::new(),
+            arrived: BTreeSet::new(),
+        })
+    }
+
+    /// Whether there is nothing to copy, and no record that there never was: the file was emptied, or is another one.
+    fn is_empty(&self) -> bool {
+        !self.has_totals && self.pairs.is_empty()
     }
 
     /// Copies all tables. Returns the number of messages that are lost.

@@ -22,7 +22,7 @@ pub struct JournalStatus {
     pub error: Option<JournalError>,
     /// Messages that were lost because the file was damaged.
     pub damaged: u64,
-    /// Files that were set aside as `journal.damaged` because nothing of them could be read.
+    /// Files whose losses could not be counted. Those of which nothing could be read are kept as `journal.damaged`.
     pub unreadable: u64,
     /// Conversations that were forgotten because there were too many.
     pub evicted: u64,

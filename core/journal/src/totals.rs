@@ -30,7 +30,7 @@ pub(crate) struct Totals {
     pub(crate) dead: Holding,
     /// Messages that were lost because their record was damaged.
     pub(crate) damaged: u64,
-    /// Files of which nothing could be read.
+    /// Files whose losses could not be counted.
     pub(crate) unreadable: u64,
     /// Conversations that were forgotten because there were too many.
     pub(crate) evicted: u64,

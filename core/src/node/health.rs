@@ -146,8 +146,8 @@ fn journal(shared: &NodeState) -> Vec<Health> {
     }
     if status.unreadable > 0 {
         let text =
-            "the journal could not be read: the messages that waited in it are lost, and a new one was begun";
-        let hint = "check the disk; the old file is kept as journal.damaged in the state directory";
+            "the journal could not be read: messages that waited in it may be lost, and a new file was begun";
+        let hint = "check the disk; a file of which nothing could be read is kept as journal.damaged in the folder of the journal";
         findings.push(line(Level::Warn, text, hint));
     }
     if status.renewed > 0 {

@@ -1,6 +1,6 @@
 //! Files with wrong bytes.
 
-use rouse_journal::{Disk, Journal, JournalLimits, Lease};
+use rouse_journal::{Disk, Journal, JournalLimits, JournalStatus, Lease};
 use rouse_sim::SimDisk;
 
 use crate::setup::{Rig, arrival, incoming, outgoing, pair};
@@ -98,4 +98,63 @@ fn a_file_that_is_no_journal_is_set_aside() {
     rig.power_cut();
     assert_eq!(rig.waiting(pair(1)).len(), 1);
     assert!(rig.disk.open("journal.damaged").unwrap().is_some());
+}
+
+/// Changes the length of the file of a journal that holds messages, and returns what is found after that.
+fn resized(seed: u64, was_closed: bool, length: impl Fn(u64) -> u64) -> (u64, JournalStatus) {
+    let mut rig = filled(seed);
+    if !was_closed {
+        // As a process that is killed leaves it.
+        rig.open().unwrap();
+        rig.put(pair(1), outgoing(MESSAGES, body(1, MESSAGES)));
+        rig.run(|journal| journal.settle(pair(1), vec![MESSAGES..MESSAGES + 1]));
+        rig.power_cut();
+        rig.close();
+    }
+    let file = rig.disk.open("journal").unwrap().unwrap();
+    let before = file.len().unwrap();
+    let after = length(before);
+    file.set_len(after).unwrap();
+    if after > before {
+        file.write(before, &vec![0x5a; usize::try_from(after - before).unwrap()]).unwrap();
+    }
+    file.sync().unwrap();
+    drop(file);
+    rig.open().unwrap();
+    let found = use_all(&mut rig);
+    (found, rig.journal.status())
+}
+
+#[test]
+fn bytes_behind_the_end_of_the_file_cost_no_message() {
+    for (seed, more) in [1, 100, 4095, 4096, 4097, 100_000, 1 << 20].into_iter().enumerate() {
+        for was_closed in [true, false] {
+            let (found, status) = resized(seed as u64, was_closed, |length| length + more);
+            assert_eq!(found, 6 * MESSAGES, "{more} bytes more, {status:?}");
+            assert_eq!((status.damaged, status.unreadable), (0, 0), "{more} bytes more");
+        }
+    }
+}
+
+#[test]
+fn a_file_whose_end_is_cut_off_keeps_what_is_in_front_and_counts_what_is_lost() {
+    let mut kept = 0;
+    for (seed, part) in [1, 10, 30, 50, 80].into_iter().enumerate() {
+        let (found, status) = resized(seed as u64, true, |length| length - length * part / 100);
+        assert!(
+            found + status.damaged >= 6 * MESSAGES || status.unreadable > 0,
+            "{part} %: {found} {status:?}"
+        );
+        println!("{part} % cut off: {found} of {} messages kept, {status:?}", 6 * MESSAGES);
+        kept += found;
+    }
+    assert!(kept > 0);
+}
+
+#[test]
+fn an_emptied_file_is_damage_and_not_a_new_journal() {
+    for length in [0, 1, 4096] {
+        let (found, status) = resized(7, true, |_| length);
+        assert_eq!((found, status.unreadable), (0, 1), "{length} bytes left");
+    }
 }
