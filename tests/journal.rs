@@ -114,13 +114,15 @@ fn waiting_messages_are_listed_shown_and_cancelled() {
     let absent = absent();
     let sent = daemon.json(&["send", &absent, "to be cancelled"]);
     assert_eq!(sent["durable"], true);
-    daemon.json(&["send", &absent, "to stay"]);
+    daemon.json(&["send", &absent, "to stay", "--service", "alarms"]);
     assert_eq!(daemon.json(&["send", "--volatile", &absent, "not listed"])["durable"], false);
     let id = sent["id"].as_str().unwrap();
     let listed = outbox(&daemon);
     assert_eq!(listed.len(), 2);
     assert_eq!((&listed[0]["id"], &listed[0]["to"]), (&sent["id"], &Value::from(&*absent)));
-    assert!(daemon.text(&["outbox", "list"]).contains(id));
+    assert_eq!((&listed[0]["service"], &listed[1]["service"]), (&Value::Null, &"alarms".into()));
+    let list = daemon.text(&["outbox", "list"]);
+    assert!(list.contains(id) && list.contains("alarms"), "{list}");
     let shown = daemon.json(&["outbox", "show", id]);
     assert_eq!((&shown["text"], &shown["bytes"]), (&Value::from("to be cancelled"), &Value::from(15)));
     assert!(daemon.text(&["outbox", "show", id]).ends_with("to be cancelled"));
@@ -177,7 +179,20 @@ fn a_full_journal_names_the_peer_whose_messages_hold_the_room() {
     let error = refused.exits(1).error();
     let message = error["message"].as_str().unwrap();
     assert!(message.contains(&absent) && message.contains("limits.journal"), "{message}");
+    // The same cause is named when the time of the command is over first, and the node counts as unhealthy.
+    let body_path = body.to_str().unwrap();
+    let late = ["--json", "send", &absent, "--file", body_path, "--timeout", "1s"];
+    let late = daemon.rouse(&late).exits(4).error();
+    let text = late["message"].as_str().unwrap();
+    assert!(text.contains("the journal is full") && text.contains(&absent), "{text}");
+    assert!(late["hint"].as_str().unwrap().contains("limits.journal"), "{late}");
+    let unhealthy = daemon.rouse(&["--json", "status"]).exits(1);
+    let health = unhealthy.json()["health"].clone();
+    let is_full =
+        |line: &&Value| line["level"] == "error" && line["text"].as_str().unwrap().contains(&absent);
+    assert!(health.as_array().unwrap().iter().any(|line| is_full(&line)), "{health}");
     let first = outbox(&daemon)[0]["id"].as_str().unwrap().to_owned();
     daemon.text(&["outbox", "cancel", &first]);
+    until("the node is well", || (daemon.rouse(&["status"]).code == Some(0)).then_some(()));
     send().exits(0);
 }

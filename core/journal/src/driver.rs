@@ -75,6 +75,11 @@ impl Driver {
         self.engine.idle(now);
     }
 
+    /// Whether the disk was full, so that it has to be looked at again.
+    pub(crate) fn is_full(&self) -> bool {
+        self.engine.is_full()
+    }
+
     /// Closes the journal.
     ///
     /// # Errors

@@ -82,6 +82,7 @@ impl Engine {
 
     /// Carries out a group of operations and completes each of them.
     pub(crate) fn turn(&mut self, now: Moment, group: Vec<QueuedRequest>) {
+        self.look_for_room(now);
         let mut group = self.refuse_growth(now, group, false);
         for is_last in [false, true] {
             if group.is_empty() {
@@ -95,6 +96,18 @@ impl Engine {
             }
             group = self.refuse_growth(now, group, true);
         }
+    }
+
+    /// Looks whether a full disk has room again.
+    fn look_for_room(&mut self, now: Moment) {
+        if self.is_full() && self.spare.is_held(&*self.disk, now.running) {
+            self.status.write().error = None;
+        }
+    }
+
+    /// Whether new messages are refused because the disk was full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.spare.is_missing()
     }
 
     /// Fails the operations that add messages while the disk is full. The others, which remove messages, go on.
@@ -201,7 +214,11 @@ impl Engine {
         if checkpoint {
             self.checkpoint = now.running;
         }
-        self.status.write().update(&totals, length);
+        let refused = memory.refused.take();
+        let mut status = self.status.write();
+        status.update(&totals, length);
+        status.full = refused.or(status.full.take());
+        status.error = self.spare.is_missing().then_some(JournalError::DiskFull);
         Ok(())
     }
 
@@ -211,6 +228,7 @@ impl Engine {
 
     /// Does what has waited for a quiet moment.
     pub(crate) fn idle(&mut self, now: Moment) {
+        self.look_for_room(now);
         if self.checkpoint_due(now) {
             // An error is in the status, and the next operation tries again.
             let _ = self.attempt(now, &mut []);

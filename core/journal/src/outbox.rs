@@ -64,7 +64,9 @@ impl Transaction<'_> {
         }
         let (limit, used, held) = (self.limits.bytes / 2, self.totals.outbox, self.pair(pair_id)?.outbox);
         if let Err(excess) = admit(limit, used, held, bytes) {
-            return Ok(Err(refusal(self, Direction::Outbox, excess, pair_id)?));
+            let refusal = refusal(self, Direction::Outbox, excess, pair_id)?;
+            self.memory.refused = Some(refusal.clone());
+            return Ok(Err(refusal));
         }
         let expires = self.age.saturating_add(millis(message.life));
         let record = MessageRecord {

@@ -39,6 +39,11 @@ impl Spare {
         self.held
     }
 
+    /// Whether the disk was full when the file was last written.
+    pub(crate) fn is_missing(&self) -> bool {
+        !self.held && self.tried.is_some()
+    }
+
     /// Gives the room up.
     pub(crate) fn release(&mut self, disk: &dyn Disk, running: Duration) {
         (self.held, self.tried) = (false, Some(running));

@@ -2,7 +2,7 @@
 
 use rouse_proto::types::Waiting;
 
-use crate::error::JournalError;
+use crate::error::{JournalError, Refusal};
 use crate::limits::Holding;
 use crate::totals::Totals;
 
@@ -18,8 +18,10 @@ pub struct JournalStatus {
     pub dead: Waiting,
     /// The length of the file in bytes.
     pub file_bytes: u64,
-    /// The error of the last operation; `None` when it has worked.
+    /// The error of the last operation; `None` when it has worked, and the disk is not full.
     pub error: Option<JournalError>,
+    /// The refusal of the last message for which the outbox had no room; `None` when messages have left it since.
+    pub full: Option<Refusal>,
     /// Messages that were lost because the file was damaged.
     pub damaged: u64,
     /// Files whose losses could not be counted. Those of which nothing could be read are kept as `journal.damaged`.
@@ -45,6 +47,7 @@ impl JournalStatus {
         };
         if totals.outbox.messages.saturating_add(totals.inbox.messages) < former {
             self.room = self.room.saturating_add(1);
+            self.full = None;
         }
         self.file_bytes = file_bytes;
         (self.damaged, self.unreadable) = (totals.damaged, totals.unreadable);

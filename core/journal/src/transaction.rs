@@ -25,6 +25,8 @@ pub(crate) struct Memory {
     pub(crate) leases: Leases,
     /// The largest holders of the outbox and of the inbox, as found when they were last looked for.
     pub(crate) largest: [Option<LargestHolder>; 2],
+    /// The refusal of a message for which the outbox had no room, since the last commit.
+    pub(crate) refused: Option<Refusal>,
     /// The messages that have arrived before this process was started have smaller numbers.
     pub(crate) first_number: u64,
 }

@@ -93,7 +93,7 @@ fn run(mut driver: Driver, queue: &RequestQueue, clock: Clock) -> Result<(), Jou
             }
             None if group.is_empty() => {
                 driver.idle(clock.now());
-                quiet = true;
+                quiet = !driver.is_full();
             }
             None => {}
         }

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use rouse_journal::Refusal;
+
 use crate::address::Address;
 use crate::node::state::NodeState;
 use crate::node::state::locks::{lock, read};
@@ -139,6 +141,13 @@ fn journal(shared: &NodeState) -> Vec<Health> {
     if let Some(error) = &status.error {
         let hint = "durable messages are refused until it works again; it is tried again by itself";
         findings.push(line(Level::Error, error.to_string(), hint));
+    }
+    if let Some(Refusal::Full { holder, held, limit }) = &status.full {
+        let text = format!(
+            "the journal is full: messages to {holder} hold {held} of {limit} bytes, and more are refused"
+        );
+        let hint = "`rouse outbox` lists and cancels messages, `rouse probe` finds why they wait, limits.journal sets the room";
+        findings.push(line(Level::Error, text, hint));
     }
     if status.damaged > 0 {
         let text = format!("the journal was damaged, and messages are lost: {}", status.damaged);

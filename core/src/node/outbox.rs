@@ -17,6 +17,7 @@ impl From<&OutboxEntry> for WaitingMessage {
             from: entry.pair.local,
             to: entry.pair.peer,
             bytes: entry.bytes,
+            service: Some(entry.message.service.clone()).filter(|service| !service.is_default()),
             sent_at: entry.message.sent_at,
             expires_in_ms: u64::try_from(entry.message.life.as_millis()).unwrap_or(u64::MAX),
         }

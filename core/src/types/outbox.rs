@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
-use rouse_proto::types::{MessageId, Timestamp};
+use rouse_proto::types::{MessageId, Service, Timestamp};
 
 /// A message in the journal that is not delivered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct WaitingMessage {
     pub from: Address,
     /// Its recipient.
     pub to: Address,
+    /// The service of the recipient to which it is addressed, if it names one.
+    pub service: Option<Service>,
     /// The length of its body.
     pub bytes: u64,
     /// The moment at which it was sent, by this node's clock.

@@ -11,8 +11,8 @@ use base64::Engine;
 use futures::future::{Either, select};
 use rouse_core::ipc::{ClientError, ClientSent};
 use rouse_core::{
-    Address, Client, MAX_MESSAGE, Message, MessageId, MessageKind, Outgoing, Protection, Receipt, RouteState,
-    SendError, Timestamp,
+    Address, Client, Health, Level, MAX_MESSAGE, Message, MessageId, MessageKind, Outgoing, Protection,
+    Receipt, RouteState, SendError, Timestamp,
 };
 use serde::Serialize;
 
@@ -129,6 +129,12 @@ pub(crate) async fn no_room(client: &Client, peer: &str, to: &Address) -> Comman
             format!("the inbox of {peer} on this node was full all the time"),
             "`rouse recv` takes messages from it",
         );
+    }
+    // Where the journal is the cause, its finding names it, and the next step.
+    let status = client.status().await;
+    let is_cause = |line: &&Health| line.level == Level::Error && line.text.starts_with("the journal");
+    if let Some(finding) = status.iter().flat_map(|status| &status.health).find(is_cause) {
+        return CommandFailure::timed_out(finding.text.clone(), finding.hint.clone());
     }
     let has_route = is_reached(client, to).await.unwrap_or(true);
     let cause = if has_route { "it does not receive them" } else { "there is no route to it now" };

@@ -50,11 +50,16 @@ pub(super) async fn outbox(
             }
             let shown = ShownMessage::of(&message, &body);
             let text = body_text(&body, out.width());
+            let service = message
+                .service
+                .as_ref()
+                .map(|service| format!(", service {}", text::one_line(service.as_str())));
             let head = format!(
-                "{}\nfrom {}\nto {}\n{}, sent {} ago, expires in {}",
+                "{}\nfrom {}\nto {}{}\n{}, sent {} ago, expires in {}",
                 message.id,
                 out.address(&message.from),
                 out.address(&message.to),
+                service.unwrap_or_default(),
                 bytes(message.bytes),
                 age(message.sent_at),
                 seconds(message.expires_in_ms / 1000),
@@ -91,12 +96,14 @@ async fn list(client: &Client, out: &Output) -> Result<(), CommandFailure> {
         [
             message.id.to_string().into(),
             message.to.into(),
+            message.service.as_ref().map(|service| text::one_line(service.as_str()).into_owned()).into(),
             bytes(message.bytes).into(),
             age(message.sent_at).into(),
             seconds(message.expires_in_ms / 1000).into(),
         ]
     };
-    let columns = Columns { titles: ["ID", "TO", "BYTES", "AGE", "EXPIRES IN"], long: &[] };
+    let columns =
+        Columns { titles: ["ID", "TO", "SERVICE", "BYTES", "AGE", "EXPIRES IN"], long: &["SERVICE"] };
     out.line(&columns.table(out.width(), &all.iter().map(row).collect::<Vec<_>>()), &all)?;
     if all.is_empty() {
         out.notice("no durable messages wait; `rouse status` counts all that wait");

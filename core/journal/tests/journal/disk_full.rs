@@ -31,6 +31,8 @@ fn a_full_disk_refuses_messages_accepts_receipts_and_deletions_and_recovers_when
         rig.run(|journal| journal.acknowledge(leases.iter().map(|lease| lease.key).collect()));
         rig.run(|journal| journal.settle(pair(1), vec![0..accepted / 2]));
         assert_eq!(rig.waiting(pair(1)).len() as u64, accepted - accepted / 2);
+        // Operations that succeed are no sign of room.
+        assert_eq!(rig.journal.status().error, Some(JournalError::DiskFull));
 
         rig.power_cut();
         rig.disk.set_capacity(u64::MAX);
@@ -58,4 +60,20 @@ fn messages_are_accepted_again_without_a_restart() {
     assert!(put(&mut rig, refused + 2).unwrap()[0].is_ok());
     let waiting: Vec<_> = rig.waiting(pair(1)).into_iter().map(|(seq, _)| seq).collect();
     assert_eq!(waiting, (0..refused).chain([refused + 2]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_disk_with_room_again_counts_as_well_without_a_new_message() {
+    let mut rig = Rig::new(2);
+    rig.open_pair(pair(1));
+    let used = rig.disk.used();
+    rig.disk.set_capacity(used);
+    assert!((0..100).any(|seq| put(&mut rig, seq).is_err()));
+    rig.pass(Duration::from_secs(2));
+    rig.idle();
+    assert_eq!(rig.journal.status().error, Some(JournalError::DiskFull));
+    rig.disk.set_capacity(u64::MAX);
+    rig.pass(Duration::from_secs(2));
+    rig.idle();
+    assert_eq!(rig.journal.status().error, None);
 }
