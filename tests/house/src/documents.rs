@@ -39,6 +39,14 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
             let unknown = unknown.chain(members.unknown(code));
             complaints.extend(unknown.map(|text| Complaint { at: format!("{path}:{line}"), text }));
         }
+        for Located { line, name, file } in located(&text) {
+            let source = files.iter().find(|known| *known == file).map(|known| workspace.root.join(known));
+            let source = source.map(fs::read_to_string).transpose()?.unwrap_or_default();
+            if !has_word(&source, name) {
+                complaints
+                    .push(Complaint { at: format!("{path}:{line}"), text: format!("no {name} in {file}") });
+            }
+        }
     }
     Ok(Check {
         name: "documents",
@@ -65,6 +73,48 @@ fn code(text: &str) -> Vec<(usize, &str)> {
         }
     }
     found
+}
+
+/// A name that a document places in a source file: `name` in `file`, or several names before one file.
+#[derive(Debug, PartialEq, Eq)]
+struct Located<'a> {
+    line: usize,
+    /// Without the type before it.
+    name: &'a str,
+    file: &'a str,
+}
+
+fn located(text: &str) -> Vec<Located<'_>> {
+    let mut found = Vec::new();
+    let mut line = 1;
+    let mut names: Vec<&str> = Vec::new();
+    // Prose and code take turns.
+    let mut before = "";
+    for (n, piece) in text.split('`').enumerate() {
+        if n % 2 == 0 {
+            before = piece.trim();
+        } else if piece.ends_with(".rs") {
+            let is_place = before == "in" && !names.is_empty();
+            let named = names.drain(..).filter(|_| is_place);
+            found.extend(named.map(|name| Located {
+                line,
+                name: name.rsplit("::").next().unwrap_or(name),
+                file: piece,
+            }));
+        } else {
+            if ![",", "and", "or"].contains(&before) {
+                names.clear();
+            }
+            names.push(piece);
+        }
+        line += piece.matches('\n').count();
+    }
+    found
+}
+
+/// Whether a text has a name as a word of its own.
+fn has_word(text: &str, name: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
 }
 
 /// Names that the command lines of the programs declare.
@@ -261,7 +311,16 @@ fn kebab(name: &str) -> String {
 mod tests {
     use syn::visit::Visit;
 
-    use super::{Known, Members, code, kebab};
+    use super::{Known, Located, Members, code, has_word, kebab, located};
+
+    #[test]
+    fn names_before_a_file_are_placed_in_it() {
+        let text = "First `a`, `B::c` and `d`\nin `x.rs`; `e` of `y.rs`, `f` in\n`z.rs`.";
+        let placed = |line, name, file| Located { line, name, file };
+        let of_x = ["a", "c", "d"].map(|name| placed(2, name, "x.rs"));
+        assert_eq!(located(text), of_x.into_iter().chain([placed(3, "f", "z.rs")]).collect::<Vec<_>>());
+        assert!(has_word("fn open_frames() {}", "open_frames") && !has_word("fn reopen() {}", "open"));
+    }
 
     #[test]
     fn a_function_is_one_of_its_type_and_not_of_another_in_the_same_file() {
