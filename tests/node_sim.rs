@@ -14,7 +14,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn the_same_seeds_have_the_same_traces_in_two_processes_and_other_seeds_have_others() {
     let hashes = || {
-        let ran = run(&["--seeds", "6", "--verbose"]);
+        let ran = run(&["--seeds", "6", "--jobs", "1", "--verbose"]);
         let table = text(&ran.stdout);
         assert!(ran.status.success(), "{table}{}", text(&ran.stderr));
         let hash = |line: &str| Some(line.split_once("hash ")?.1.split(',').next()?.to_owned());
@@ -30,7 +30,7 @@ fn the_same_seeds_have_the_same_traces_in_two_processes_and_other_seeds_have_oth
 #[test]
 fn a_seed_that_breaks_a_rule_ends_it_with_the_command_that_replays_it() {
     // Messages under way at the last fault need a moment more.
-    let ran = run(&["--seeds", "50", "--patience", "0"]);
+    let ran = run(&["--seeds", "50", "--jobs", "1", "--patience", "0"]);
     let table = text(&ran.stdout);
     assert_eq!(ran.status.code(), Some(1), "{table}");
     let command = table.lines().find_map(|line| line.strip_prefix("replay it: ")).expect("a command");

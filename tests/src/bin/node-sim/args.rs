@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Go on after a seed that breaks a rule
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// The seeds that run at the same time, one on each core by default
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     /// Print a line for each seed
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -44,6 +47,10 @@ pub(crate) struct Args {
 const PATIENCE: u64 = 120;
 
 impl Args {
+    pub(crate) fn jobs(&self) -> Option<usize> {
+        self.jobs.map(usize::from)
+    }
+
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.patience)
     }

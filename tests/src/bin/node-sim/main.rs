@@ -19,6 +19,8 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
@@ -36,33 +38,50 @@ fn main() -> ExitCode {
         }
     };
     let begin = Instant::now();
-    let (mut count, mut failed, mut totals) = (0u64, 0u64, Totals::default());
-    for seed in seeds {
-        if args.time().is_some_and(|time| begin.elapsed() >= time) {
-            break;
-        }
-        count += 1;
-        match run(seed, &args) {
-            Ok(outcome) => totals.add(&outcome),
-            Err(text) => {
-                failed += 1;
-                println!(
-                    "seed {seed}: {text}\nreplay it: cargo run --release -p rouse-tests --bin node-sim -- --seed {seed}{}",
-                    args.replay()
-                );
-                if !args.keep_going {
-                    break;
-                }
-            }
-        }
-    }
+    let jobs = args.jobs().unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let all = Mutex::new(Progress { seeds, count: 0, failed: 0, totals: Totals::default() });
+    thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(|| work(&args, &all, begin)))));
+    let Progress { count, failed, totals, .. } = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     let rate = count as f64 / begin.elapsed().as_secs_f64();
     println!("{count} seeds, {failed} failed, {rate:.1} seeds/s; {totals}");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The seeds that are left, and the results so far.
+struct Progress {
+    seeds: Seeds,
+    count: u64,
+    failed: u64,
+    totals: Totals,
+}
+
+/// Runs seeds until none is left, one has failed, or the time is over.
+fn work(args: &Args, all: &Mutex<Progress>, begin: Instant) {
+    let lock = || all.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let mut progress = lock();
+        let is_over = args.time().is_some_and(|time| begin.elapsed() >= time);
+        let has_failed = progress.failed > 0 && !args.keep_going;
+        let Some(seed) = progress.seeds.next().filter(|_| !is_over && !has_failed) else { return };
+        progress.count += 1;
+        drop(progress);
+        let result = run(seed, args);
+        let mut progress = lock();
+        match result {
+            Ok(outcome) => progress.totals.add(&outcome),
+            Err(text) => {
+                progress.failed += 1;
+                let command = "cargo run --release -p rouse-tests --bin node-sim --";
+                println!("seed {seed}: {text}\nreplay it: {command} --seed {seed}{}", args.replay());
+            }
+        }
+    }
+}
+
+type Seeds = Box<dyn Iterator<Item = u64> + Send>;
+
 /// The seeds to run.
-fn seeds(args: &Args) -> Result<Box<dyn Iterator<Item = u64>>, String> {
+fn seeds(args: &Args) -> Result<Seeds, String> {
     if let Some(seed) = args.seed {
         return Ok(Box::new(std::iter::once(seed)));
     }
