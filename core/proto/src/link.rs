@@ -99,7 +99,8 @@ pub struct LinkConfig {
     /// The random number of this run of the node, which its beacons carry too, so that neighbours recognize a restart.
     /// It is drawn from the seed where the caller has none.
     pub instance: Option<u64>,
-    /// The bits of optional features, which are announced to every neighbour.
+    /// The bits of optional features, which are announced to every neighbour: as in
+    /// [`CAPABILITIES`](crate::wire::link::CAPABILITIES).
     pub capabilities: u32,
     /// The cipher suites offered, as in [`Suite`].
     pub suites: u8,

@@ -53,6 +53,7 @@ use crate::link::{DownReason, Handshakes, LinkConfig, LinkState, Path, fresh_see
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::{PeerState, RemovedPeer};
+use crate::wire::link::CAPABILITIES;
 
 /// Paths for which the last error of sending is kept. Bounded, since a medium may refuse frames to any number of endpoints.
 const UNSENT: usize = 1024;
@@ -123,7 +124,8 @@ impl Peering {
     pub fn new(identity: &Identity, config: PeeringConfig, seed: Zeroizing<[u8; 32]>) -> Self {
         let mut seeds = ChaCha20Rng::from_seed(*seed);
         drop(seed);
-        let link_config = LinkConfig { mesh_key: config.mesh_key, ..LinkConfig::default() };
+        let link_config =
+            LinkConfig { mesh_key: config.mesh_key, capabilities: CAPABILITIES, ..LinkConfig::default() };
         Peering {
             address: identity.address(),
             most: config.neighbours,

@@ -90,8 +90,8 @@ fn read(name: &str, bytes: &[u8]) -> Option<Reading> {
         "initiation" | "response" | "finish" | "cookie" | "refusal" | "introduction" => {
             handshake::read(kind, bytes)
         }
-        "data" | "packet" | "control" | "ack" | "hello" | "probe" | "answer" | "goodbye" | "rekey"
-        | "rekeyed" | "mtuprobe" | "mtuanswer" | "challenge" | "echo" => link::read(kind, bytes),
+        "data" | "packet" | "control" | "ack" | "hello" | "rest" | "probe" | "answer" | "goodbye"
+        | "rekey" | "rekeyed" | "mtuprobe" | "mtuanswer" | "challenge" | "echo" => link::read(kind, bytes),
         "announce" | "offer" | "want" | "update" | "seqreq" | "highest" => route::read(bytes),
         "session" => session::read(name, bytes),
         "message" | "ping" | "pong" | "trace" | "hop" => message::read(bytes),

@@ -9,7 +9,7 @@ use rouse_proto::link::{FrameContent, Sealer};
 use rouse_proto::peering::Input;
 use rouse_proto::route::NeighbourId;
 use rouse_proto::wire::link::{
-    FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, peek,
+    FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, KIND_REST, peek,
 };
 
 /// The name of a frame's content, for the counts of control traffic.
@@ -17,7 +17,7 @@ fn content(kind: u8) -> &'static str {
     match kind {
         KIND_CONTROL => "segment",
         KIND_ACK => "ack",
-        KIND_HELLO => "hello",
+        KIND_HELLO | KIND_REST => "hello",
         KIND_PROBE => "probe",
         KIND_ANSWER => "answer",
         KIND_GOODBYE => "goodbye",

@@ -74,7 +74,8 @@ impl LinkSim {
         let NewLink { id, session, seed, .. } = new;
         let link = Link::new(now, session.peer, session.opener, session.mtu, *seed)
             .with_renewal(now, session.renewal)
-            .with_handshake_rtt(session.rtt);
+            .with_handshake_rtt(session.rtt)
+            .with_capabilities(session.peer_capabilities);
         LinkSim {
             number: id,
             link,

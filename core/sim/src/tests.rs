@@ -161,6 +161,10 @@ fn a_flapping_link_keeps_its_session_and_costs_little_more_than_a_steady_one() {
         let config = Config { seed, fidelity: Fidelity::Link, ..Config::default() };
         let mut sim = Sim::new(&Topology::Ring(6), config);
         sim.until_reachable(ms(1_000)).unwrap();
+        // No link is at rest in either minute, since a steady one would cost next to nothing then.
+        for node in 0..6 {
+            sim.send((node, (node + 1) % 6), ms(5_000), 20, Duration::from_secs(130));
+        }
         sim.run(ms(6_000)).unwrap();
         let spent = |sim: &Sim, before: &[(&'static str, u64)]| -> Vec<(&'static str, u64)> {
             let was =

@@ -29,7 +29,7 @@ use crate::wire::codec;
 use crate::wire::link::{
     Acknowledged, KIND_ACK, KIND_ANSWER, KIND_CHALLENGE, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO,
     KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET, KIND_PROBE, KIND_REKEY, KIND_REKEYED, KIND_RESPONSE,
-    Segment, plaintext, split,
+    KIND_REST, Segment, plaintext, split,
 };
 
 /// The maximum age of vitals that are echoed. The round trip is the difference of two clocks, and over a longer time
@@ -160,16 +160,13 @@ impl Link {
         let (kind, body) = plaintext.split_first_mut().ok_or(DropCause::MalformedPacket)?;
         match *kind {
             KIND_PACKET => {
+                self.liveness.on_activity(now);
                 self.liveness.answer_later(now);
                 return Ok(FrameContent::Packet(body));
             }
             KIND_CONTROL => self.on_segment(now, body)?,
             KIND_ACK => self.outgoing.acknowledge(whole::<Acknowledged>(body)?)?,
-            KIND_HELLO | KIND_ANSWER => self.on_vitals(now, body)?,
-            KIND_PROBE => {
-                self.on_vitals(now, body)?;
-                self.liveness.answer_now(now);
-            }
+            KIND_HELLO | KIND_REST | KIND_ANSWER | KIND_PROBE => self.on_vitals_content(now, *kind, body)?,
             KIND_GOODBYE => {
                 let [code] = *body else { return Err(DropCause::MalformedPacket) };
                 self.enter(LinkState::Down(DownReason::from_code(code)));
@@ -207,6 +204,7 @@ impl Link {
         }
         self.frames_out = self.frames_out.saturating_add(u64::from(frames));
         self.bytes_out = self.bytes_out.saturating_add(bytes as u64);
+        self.liveness.on_activity(now);
         self.liveness.on_sent(now);
     }
 

@@ -1,8 +1,8 @@
 //! Liveness of the neighbour: hellos, probes, and the decision that a link is suspect or down.
 //!
-//! Each side sends a hello once a second. It answers a packet within [`ANSWER_DELAY`] unless it sends something else,
+//! Each side sends a hello once a second, and less often on a link at [rest]. It answers a packet within [`ANSWER_DELAY`] unless it sends something else,
 //! so that a sender with traffic notices silence sooner than by hellos. A suspicion begins when a packet stays
-//! unanswered for too long, when two hellos in a row are missing, or when the medium refuses to send a frame. Then the
+//! unanswered for too long, when two hellos in a row are missing (one, at rest), or when the medium refuses to send a frame. Then the
 //! neighbour is probed. After [`MAX_PROBES`] unanswered probes it is suspect, so that routes avoid it; after
 //! [`DOWN_AFTER`] more of silence the link is down. Any authentic frame ends the suspicion.
 //!
@@ -15,56 +15,20 @@
 
 use std::time::Duration;
 
+use self::limits::FIRST_ANSWER_TRIPS;
+use self::rest::Rest;
+use self::suspicion::{MediumCut, Suspicion};
 use crate::time::Time;
 
-/// The mean time between two hellos. Each is sent up to an eighth earlier or later, so that the hellos of many links do
-/// not coincide.
-pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(1);
-/// The mean time between two hellos while the loss of a lossy link rests on few frames. More hellos measure it sooner.
-pub(super) const HELLO_INTERVAL_UNCERTAIN: Duration = Duration::from_millis(500);
-/// The number of round trips of the handshake that the first answer may take. It is the factor that [`ANSWER_TIMEOUT`]
-/// applies to measured round trips.
-const FIRST_ANSWER_TRIPS: u32 = 3;
-/// The delay of the answer to a packet, unless something else is sent. It is shorter than [`ANSWER_TIMEOUT`], so that a
-/// receiver that only receives is not suspected.
-pub(super) const ANSWER_DELAY: Duration = Duration::from_millis(20);
-/// The minimum time between two answers to probes. It bounds the answers that a flood of probes can cause.
-pub(super) const ANSWER_GAP: Duration = Duration::from_millis(5);
-/// The minimum time that an answer may take before a suspicion begins. Otherwise a link of very short round trips would
-/// be suspected for a delay in the scheduling of either machine, and because the answer itself waits for
-/// [`ANSWER_DELAY`].
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
-/// The same while no round trip was measured. It is longer, because the neighbour may be far away, or the finish was
-/// lost and is repeated only after 250 ms or later.
-pub(super) const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// A suspicion begins when nothing was received for this long: two hellos, each an eighth late, and 150 ms for the
-/// path.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(2400);
-/// The minimum time between probes. Where half a round trip is longer, that is used, since an answer needs a whole one.
-pub(super) const PROBE_GAP: Duration = Duration::from_millis(50);
-/// The minimum time between probes once the neighbour is suspect. Routes avoid it by then, so there is less hurry.
-pub(super) const SUSPECT_PROBE_GAP: Duration = Duration::from_millis(100);
-/// The number of unanswered probes that make a neighbour suspect. It is doubled on a lossy link, because there probes
-/// are lost by chance.
-pub(super) const MAX_PROBES: u32 = 3;
-/// The silence after which a suspect neighbour is down. Where a round trip is longer, that is used, because the answer
-/// to the last probe may still be on its way.
-pub(super) const DOWN_AFTER: Duration = Duration::from_secs(1);
-/// The silence after which a neighbour that the medium reports as cut off is out of service. It is not zero, because a
-/// loose plug often has contact again by then, and withdrawn routes would cost more than this delay.
-pub(super) const CUT_TIMEOUT: Duration = Duration::from_millis(250);
-/// The further silence after which such a link is down. A router keeps what its neighbours rely on for five seconds
-/// after it has withdrawn it, so a neighbour that returns within this time still receives the update. A longer life
-/// would break that.
-pub(super) const AWAY_LIFE: Duration = Duration::from_secs(4);
-/// The first time between probes of a neighbour that is cut off. It doubles up to [`HELLO_INTERVAL`] once the neighbour
-/// is out of service, since the medium probably cannot carry them.
-pub(super) const CUT_PROBE_GAP: Duration = Duration::from_millis(125);
-/// The delay of a timer from which on the machine counts as busy, so that silence until then proves nothing.
-pub(super) const LATE_TIMER: Duration = Duration::from_millis(25);
-/// The number of delayed timers in a row that do not count as silence. It is bounded, because a machine that is always
-/// late must still notice that a neighbour is gone.
-pub(super) const MAX_EXCUSES: u32 = 5;
+pub(super) mod limits;
+pub(super) mod rest;
+mod suspicion;
+
+pub(super) use self::limits::{
+    ANSWER_DELAY, ANSWER_GAP, ANSWER_TIMEOUT, AWAY_LIFE, CUT_PROBE_GAP, CUT_TIMEOUT, DOWN_AFTER,
+    FIRST_ANSWER_TIMEOUT, HELLO_INTERVAL, HELLO_INTERVAL_UNCERTAIN, LATE_TIMER, MAX_EXCUSES, MAX_PROBES,
+    PROBE_GAP,
+};
 
 /// A kind of content that carries vitals. The order is that of urgency: the more urgent kind replaces the other,
 /// because each of them serves as a hello too.
@@ -89,44 +53,6 @@ pub(super) enum LivenessVerdict {
     Gone,
     /// The link is down, because the medium reported a cut and the neighbour stayed silent.
     Cut,
-}
-
-/// A suspicion that the neighbour is gone. It exists until an authentic frame arrives or the link is down.
-#[derive(Clone, Copy, Debug)]
-struct Suspicion {
-    /// The number of probes sent so far.
-    probes: u32,
-    /// The time of the next probe, or of the verdict after the last one.
-    next_probe: Time,
-    /// The time at which the link is away or down; `None` until the neighbour is suspect.
-    gone: Option<Time>,
-    /// The number of delayed timers that were excused in a row.
-    excuses: u32,
-    /// The state of a neighbour that the medium reports as cut off.
-    cut: Option<MediumCut>,
-}
-
-impl Suspicion {
-    /// The time from the present probe to the next one. `gap` is that of a neighbour that is not suspect yet.
-    fn next_gap(&mut self, gap: Duration) -> Duration {
-        match &mut self.cut {
-            Some(cut) => {
-                cut.gap = cut.gap.saturating_mul(if cut.out { 2 } else { 1 }).min(HELLO_INTERVAL);
-                cut.gap
-            }
-            None if self.gone.is_some() => gap.max(SUSPECT_PROBE_GAP),
-            None => gap,
-        }
-    }
-}
-
-/// The additional state of a suspicion that a report of the medium began.
-#[derive(Clone, Copy, Debug)]
-struct MediumCut {
-    /// The time from the next probe to the one after it.
-    gap: Duration,
-    /// Whether the neighbour is out of service already.
-    out: bool,
 }
 
 /// The liveness of one neighbour. See the [module documentation](self).
@@ -154,6 +80,7 @@ pub(super) struct Liveness {
     suspicion: Option<Suspicion>,
     /// The vitals to be sent next.
     pending: Option<VitalsKind>,
+    rest: Rest,
 }
 
 impl Liveness {
@@ -170,7 +97,30 @@ impl Liveness {
             last_answer: None,
             suspicion: None,
             pending: Some(VitalsKind::Probe),
+            rest: Rest::new(now),
         }
+    }
+
+    /// Lets hellos become rarer at rest, because the neighbour understands those that state the next one.
+    pub(super) fn enable_rest(&mut self) {
+        self.rest.enable();
+    }
+
+    /// Records a packet in either direction, or doubt about the link: hellos come every second again.
+    pub(super) fn on_activity(&mut self, now: Time) {
+        if self.rest.end(now) {
+            self.next_hello = self.next_hello.min(now + HELLO_INTERVAL);
+        }
+    }
+
+    /// Records a hello of the neighbour that states when the next one is due at the latest; zero when it states nothing.
+    pub(super) fn on_hello(&mut self, stated: Duration) {
+        self.rest.on_hello(stated);
+    }
+
+    /// The time within which the hello that is sent now has to state the next one; `None` when it states nothing.
+    pub(super) fn statement(&self) -> Option<Duration> {
+        self.rest.statement()
     }
 
     /// Sets the upper bound of the round trip that the handshake has found.
@@ -251,6 +201,7 @@ impl Liveness {
     fn begin_suspicion(&mut self, now: Time, gap: Duration) {
         self.suspicion =
             Some(Suspicion { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: None });
+        self.on_activity(now);
         self.request(VitalsKind::Probe);
     }
 
@@ -268,7 +219,12 @@ impl Liveness {
     /// random number; `often` doubles the rate of hellos.
     pub(super) fn take_vitals(&mut self, now: Time, spread: u32, often: bool) -> Option<VitalsKind> {
         let kind = self.pending.take()?;
-        let mean = if often { HELLO_INTERVAL_UNCERTAIN } else { HELLO_INTERVAL };
+        let mean = match kind {
+            _ if often => HELLO_INTERVAL_UNCERTAIN,
+            VitalsKind::Hello => self.rest.next_interval(now),
+            // Only a hello states the next one.
+            VitalsKind::Answer | VitalsKind::Probe => self.rest.interval(),
+        };
         // The factor is between 7/8 and 9/8.
         let eighths = f64::from(spread) / f64::from(u32::MAX) / 4.0 + 0.875;
         self.next_hello = now + mean.mul_f64(eighths);
@@ -292,7 +248,8 @@ impl Liveness {
     /// The time at which a suspicion begins, if nothing is received before.
     fn suspicion_at(&self, rtt: Option<Duration>) -> Time {
         let first = self.handshake_rtt.saturating_mul(FIRST_ANSWER_TRIPS);
-        let idle = self.heard + if self.has_received { IDLE_TIMEOUT } else { IDLE_TIMEOUT.max(first) };
+        let idle = self.rest.idle_timeout();
+        let idle = self.heard + if self.has_received { idle } else { idle.max(first) };
         let patience = match rtt {
             Some(rtt) => rtt.saturating_mul(3).max(ANSWER_TIMEOUT),
             None => FIRST_ANSWER_TIMEOUT.max(first),

@@ -7,6 +7,7 @@ use super::established::ECHO_LIFE;
 use super::handshake::{
     FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, INBOUND_LIFE, REPEATS, dial, limiter,
 };
+use super::liveness::{limits, rest};
 use super::quality::{
     INITIAL_CREDIT, MAX_COST, MAX_RTT, MEMORY_FRAMES, MIN_COST, MIN_RTT_SPAN, SCALE, US_PER_COST,
 };
@@ -76,9 +77,13 @@ fn the_specification_has_the_constants_of_vitals_and_liveness() {
         "{} after the packet, unless": liveness::ANSWER_DELAY;
         "at once, but {} apart": liveness::ANSWER_GAP;
         "max(3·srtt, {}); max(3·h, {}) before a round trip is known": liveness::ANSWER_TIMEOUT, liveness::FIRST_ANSWER_TIMEOUT;
-        "nothing came for {}": liveness::IDLE_TIMEOUT;
+        "when for {} no packet passed": rest::REST_AFTER;
+        "after {}, then {}, then every {}, give or take an eighth":
+            liveness::HELLO_INTERVAL * 2, liveness::HELLO_INTERVAL * 4, rest::HELLO_INTERVAL_AT_REST;
+        "nothing came for {}, or for {} more than the last hello stated": limits::IDLE_TIMEOUT, rest::REST_MARGIN;
+        "it counts as at most {}": rest::MAX_STATED;
         "max({}, srtt/2) apart; {}, or {} where": liveness::PROBE_GAP, liveness::MAX_PROBES, liveness::MAX_PROBES * 2;
-        "max({}, srtt/2) apart": liveness::SUSPECT_PROBE_GAP;
+        "max({}, srtt/2) apart": limits::SUSPECT_PROBE_GAP;
         "{} after it became suspect": liveness::DOWN_AFTER;
         "more than {} late | proves nothing; {} times in a row": liveness::LATE_TIMER, liveness::MAX_EXCUSES;
         "**away** {} later": liveness::CUT_TIMEOUT;

@@ -7,8 +7,8 @@ use crate::wire::codec::{decode, encode};
 use crate::wire::link::{
     Acknowledged, ChallengeToken, DATA, FrameKind, HEADER_LEN, KEY_LEN, KIND_ACK, KIND_ANSWER,
     KIND_CHALLENGE, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET,
-    KIND_PROBE, KIND_REKEY, KIND_REKEYED, KIND_RESPONSE, MtuAnswer, Rekey, Segment, TAG_LEN, Vitals, peek,
-    plaintext, split,
+    KIND_PROBE, KIND_REKEY, KIND_REKEYED, KIND_RESPONSE, KIND_REST, MtuAnswer, Rekey, RestHello, Segment,
+    TAG_LEN, Vitals, peek, plaintext, split,
 };
 use crate::wire::packet::Class;
 use crate::wire::packet::{self, HEADER, HOP_LIMIT};
@@ -51,6 +51,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ("control", control),
         ("ack", plaintext(KIND_ACK, &acknowledged)),
         ("hello", plaintext(KIND_HELLO, &hello)),
+        ("rest", plaintext(KIND_REST, &RestHello { vitals: hello, next_ms: 5625 })),
         ("probe", probe()),
         ("answer", plaintext(KIND_ANSWER, &answer)),
         ("goodbye", vec![KIND_GOODBYE, 1]),
@@ -81,11 +82,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
             rows.extend(acknowledged_rows(acknowledged));
             plaintext(*kind, &acknowledged)
         }
-        KIND_HELLO | KIND_PROBE | KIND_ANSWER => {
-            let vitals = decode::<Vitals>(body).expect("vitals");
-            rows.extend(vitals_rows(vitals));
-            plaintext(*kind, &vitals)
-        }
+        KIND_HELLO | KIND_REST | KIND_PROBE | KIND_ANSWER => read_vitals(*kind, body, &mut rows),
         KIND_GOODBYE => {
             let [reason] = *body else { panic!("a reason") };
             rows.push(Row::number("reason", 1, reason.into()));
@@ -127,6 +124,18 @@ fn packet_again(bytes: &[u8]) -> Vec<u8> {
     packet::write_header(&mut again, header.class, header.flags, header.hop_limit, &header.destination);
     again.extend_from_slice(&bytes[HEADER..]);
     again
+}
+
+fn read_vitals(kind: u8, body: &[u8], rows: &mut Vec<Row>) -> Vec<u8> {
+    if kind == KIND_REST {
+        let hello = decode::<RestHello>(body).expect("vitals and a time");
+        rows.extend(vitals_rows(hello.vitals));
+        rows.push(Row::number("next", 2, hello.next_ms.into()));
+        return plaintext(kind, &hello);
+    }
+    let vitals = decode::<Vitals>(body).expect("vitals");
+    rows.extend(vitals_rows(vitals));
+    plaintext(kind, &vitals)
 }
 
 fn read_control(body: &[u8], rows: &mut Vec<Row>) -> Vec<u8> {

@@ -45,6 +45,7 @@
 //! mtu answer  0a  id 4  length 2
 //! challenge   0b  token 8; to be answered
 //! response    0c  token 8
+//! rest        0d  vitals, next 2 (ms)
 //! ```
 //!
 //! `phase` is the generation of the keys modulo 256: 0 after the handshake, one more after each rekeying. The counter
@@ -114,6 +115,13 @@ pub const KIND_MTU_ANSWER: u8 = 0x0a;
 pub const KIND_CHALLENGE: u8 = 0x0b;
 /// First byte of the answer to [`KIND_CHALLENGE`].
 pub const KIND_RESPONSE: u8 = 0x0c;
+/// First byte of a hello that states when the next one is due.
+pub const KIND_REST: u8 = 0x0d;
+
+/// Capability: the node understands [`KIND_REST`].
+pub const CAPABILITY_REST: u32 = 1;
+/// The capabilities of this implementation.
+pub const CAPABILITIES: u32 = CAPABILITY_REST;
 
 /// The part of the node that handles a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +255,7 @@ pub struct Introduction {
     pub mtu: u16,
     /// Bit 0: ChaCha20-Poly1305, which every node must support. Bit 1: AES-256-GCM, in hardware.
     pub suites: u8,
-    /// Further abilities of the sender; no bit has a meaning yet.
+    /// Further abilities of the sender. Bit 0: [`CAPABILITY_REST`].
     pub capabilities: u32,
 }
 
@@ -271,6 +279,15 @@ pub struct Vitals {
     pub expected: u64,
     /// The number of those frames that were received.
     pub received: u64,
+}
+
+/// A hello of a link at rest, which states when the next one is due. It is sent only to a node with [`CAPABILITY_REST`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RestHello {
+    /// As in every hello.
+    pub vitals: Vitals,
+    /// The time within which the next hello is sent, in milliseconds.
+    pub next_ms: u16,
 }
 
 impl Vitals {

@@ -70,8 +70,9 @@ fn plaintexts_of_data_frames_are_these_bytes() {
     same(Rekey { generation: 0x0403_0201, message }, &format!("01020304 {hex}"));
     same(MtuAnswer { id: 0x0403_0201, length: 1452 }, "01020304 ac05");
     same(ChallengeToken { token: 0x0807_0605_0403_0201 }, "0102030405060708");
-    let kinds = [KIND_REKEY, KIND_REKEYED, KIND_MTU_PROBE, KIND_MTU_ANSWER, KIND_CHALLENGE, KIND_RESPONSE];
-    assert_eq!(kinds, [7, 8, 9, 10, 11, 12]);
+    let kinds =
+        [KIND_REKEY, KIND_REKEYED, KIND_MTU_PROBE, KIND_MTU_ANSWER, KIND_CHALLENGE, KIND_RESPONSE, KIND_REST];
+    assert_eq!(kinds, [7, 8, 9, 10, 11, 12, 13]);
 }
 
 #[test]

@@ -163,6 +163,7 @@ async fn start_link(shared: &Arc<NodeState>, link: NewLink) {
     let mut link = Link::new(now, session.peer, session.opener, mtu, *seed)
         .with_renewal(now, session.renewal)
         .with_handshake_rtt(session.rtt)
+        .with_capabilities(capabilities)
         .with_path_mtu(floor, mtu, most);
     let neighbour = Arc::new(Neighbour::new(
         NeighbourParts {

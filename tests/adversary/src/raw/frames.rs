@@ -13,7 +13,7 @@ pub const CONTROL: u8 = KIND_CONTROL;
 /// First byte of an acknowledgement's plaintext.
 pub const ACK: u8 = KIND_ACK;
 /// The bound (exclusive) on the kinds of plaintext, which begin at 0.
-pub const KINDS: u8 = rouse_proto::wire::link::KIND_RESPONSE + 1;
+pub const KINDS: u8 = rouse_proto::wire::link::KIND_REST + 1;
 /// First byte of the plaintext that ends a link.
 pub const GOODBYE: u8 = rouse_proto::wire::link::KIND_GOODBYE;
 /// The highest kind of handshake frame; they begin at 1.

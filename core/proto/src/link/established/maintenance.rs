@@ -11,7 +11,8 @@ use crate::link::rekey::Renewal;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{
-    ChallengeToken, KIND_MTU_ANSWER, KIND_REKEY, KIND_RESPONSE, MtuAnswer, Rekey, Vitals, plaintext,
+    CAPABILITY_REST, ChallengeToken, KIND_MTU_ANSWER, KIND_REKEY, KIND_RESPONSE, MtuAnswer, Rekey, Vitals,
+    plaintext,
 };
 
 /// The minimum length of an MTU probe after its kind, in bytes: the length of the answer, so that no answer is longer
@@ -23,6 +24,14 @@ impl Link {
     pub fn with_renewal(mut self, now: Time, mut renewal: Renewal) -> Self {
         renewal.start_key_life(now, &mut self.rng);
         self.renewal = Some(renewal);
+        self
+    }
+
+    /// Enables what the neighbour can do, as its introduction has announced it.
+    pub fn with_capabilities(mut self, capabilities: u32) -> Self {
+        if capabilities & CAPABILITY_REST != 0 {
+            self.liveness.enable_rest();
+        }
         self
     }
 

@@ -8,6 +8,7 @@ mod narrow_path;
 mod path_validation;
 mod quality;
 mod rekey;
+mod rest;
 
 use std::collections::BTreeMap;
 

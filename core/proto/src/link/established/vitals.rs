@@ -11,14 +11,31 @@ use crate::link::output::LinkOutput;
 use crate::link::quality::{self, FULL_SHARE};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::link::{KIND_ANSWER, KIND_HELLO, KIND_PROBE, Vitals, plaintext};
+use crate::wire::link::{KIND_ANSWER, KIND_HELLO, KIND_PROBE, KIND_REST, RestHello, Vitals, plaintext};
 
 impl Link {
+    /// Takes one of the four kinds of content that carry vitals.
+    pub(super) fn on_vitals_content(&mut self, now: Time, kind: u8, body: &[u8]) -> Result<(), DropCause> {
+        let (vitals, stated) = match kind {
+            KIND_REST => {
+                let hello = whole::<RestHello>(body)?;
+                (hello.vitals, Duration::from_millis(hello.next_ms.into()))
+            }
+            _ => (whole::<Vitals>(body)?, Duration::ZERO),
+        };
+        self.on_vitals(now, &vitals);
+        match kind {
+            KIND_HELLO | KIND_REST => self.liveness.on_hello(stated),
+            KIND_PROBE => self.liveness.answer_now(now),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Takes the vitals of the neighbour: the counts of its frames and ours, and a sample of the round trip.
-    pub(super) fn on_vitals(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {
-        let vitals = whole::<Vitals>(body)?;
+    fn on_vitals(&mut self, now: Time, vitals: &Vitals) {
         self.inbound.update(self.opener.expected(), self.opener.received());
-        self.count_outbound(&vitals);
+        self.count_outbound(vitals);
         if vitals.held != Vitals::NO_ECHO {
             let rtt = self.clock(now).wrapping_sub(vitals.echo).wrapping_sub(vitals.held);
             self.rtt.sample(now, Duration::from_micros(rtt.into()));
@@ -28,8 +45,11 @@ impl Link {
         if newer {
             self.echo = Some((vitals.sent, now));
         }
+        if self.is_lossy() {
+            // Loss is measured by the frames that pass.
+            self.liveness.on_activity(now);
+        }
         self.report_cost();
-        Ok(())
     }
 
     /// Our clock in microseconds from the random origin, modulo 2³², as vitals carry it.
@@ -41,11 +61,6 @@ impl Link {
     pub(super) fn vitals(&self, now: Time, kind: VitalsKind) -> Vec<u8> {
         let echo = self.echo.map(|(sent, at)| (sent, now.since(at))).filter(|(_, held)| *held < ECHO_LIFE);
         let (echo, held) = echo.map_or((0, Vitals::NO_ECHO), |(sent, held)| (sent, held.as_micros() as u32));
-        let kind = match kind {
-            VitalsKind::Hello => KIND_HELLO,
-            VitalsKind::Answer => KIND_ANSWER,
-            VitalsKind::Probe => KIND_PROBE,
-        };
         let vitals = Vitals {
             sent: self.clock(now),
             echo,
@@ -53,7 +68,15 @@ impl Link {
             expected: self.opener.expected(),
             received: self.opener.received(),
         };
-        plaintext(kind, &vitals)
+        match (kind, self.liveness.statement()) {
+            (VitalsKind::Hello, Some(next)) => {
+                let next_ms = u16::try_from(next.as_millis()).unwrap_or(u16::MAX);
+                plaintext(KIND_REST, &RestHello { vitals, next_ms })
+            }
+            (VitalsKind::Hello, None) => plaintext(KIND_HELLO, &vitals),
+            (VitalsKind::Answer, _) => plaintext(KIND_ANSWER, &vitals),
+            (VitalsKind::Probe, _) => plaintext(KIND_PROBE, &vitals),
+        }
     }
 
     /// The present cost of the link.
