@@ -253,8 +253,10 @@ impl Peering {
                 self.report(PeeringEvent::Refused { peer, path, reason, again_in });
             }
             Some(DownReason::Goodbye) => self.dials.left(now, &path, &peer),
-            Some(DownReason::Silent) if link.in_service => {
-                self.dials.silenced(SilentLink { path, heard: link.heard }, &peer);
+            Some(reason @ (DownReason::Silent | DownReason::Unheard)) if link.in_service => {
+                if reason == DownReason::Silent {
+                    self.dials.silenced(SilentLink { path, heard: link.heard }, &peer);
+                }
                 // This node may have been stopped for long, and the neighbour dials with growing pauses by now.
                 if !link.initiator && !self.is_leaving && !self.dials.is_known(&path, &peer) {
                     self.dial(now, vec![path], media);

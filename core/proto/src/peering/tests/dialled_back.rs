@@ -46,12 +46,15 @@ fn run_alone(nodes: &mut Nodes, node: usize, until: Time) -> usize {
 
 #[test]
 fn a_node_that_was_stopped_dials_a_neighbour_back_that_had_dialled_it() {
-    let mut nodes = linked();
-    lose(&mut nodes, 0, DownReason::Silent);
-    assert!(run_alone(&mut nodes, 0, at(130_000)) > 10, "it dials with growing pauses");
-    lose(&mut nodes, 1, DownReason::Silent);
-    nodes.run(at(130_100));
-    assert_eq!((nodes.links(0).0, nodes.links(1).0), (vec![1, 2], vec![1, 2]));
+    // The neighbour has sent the end of the link, which the stopped node reads when it goes on, or that was lost.
+    for reason in [DownReason::Unheard, DownReason::Silent] {
+        let mut nodes = linked();
+        lose(&mut nodes, 0, DownReason::Silent);
+        assert!(run_alone(&mut nodes, 0, at(130_000)) > 10, "it dials with growing pauses");
+        lose(&mut nodes, 1, reason);
+        nodes.run(at(130_100));
+        assert_eq!((nodes.links(0).0, nodes.links(1).0), (vec![1, 2], vec![1, 2]), "{reason:?}");
+    }
 }
 
 #[test]
