@@ -2,18 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use rouse_tests::{Daemon, Output, programs, until};
+use rouse_tests::{Output, programs, until};
 use serde_json::Value;
-
-/// Two daemons that are neighbours.
-fn pair() -> (Daemon, Daemon) {
-    let programs = programs!();
-    let first = programs.daemon().argument("--name").argument("first").start();
-    let second = programs.daemon().peer(&first.uri()).start();
-    first.route_to(second.address());
-    second.route_to(first.address());
-    (first, second)
-}
 
 /// The fields of a document are these and no others.
 #[track_caller]
@@ -36,7 +26,7 @@ fn lines(output: &Output) -> Vec<Value> {
 
 #[test]
 fn id_prints_the_address_and_manages_further_ones() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     assert_eq!(first.text(&["id"]), first.address());
     let id = first.json(&["id"]);
     has_fields(&id, "address");
@@ -58,7 +48,7 @@ fn id_prints_the_address_and_manages_further_ones() {
 
 #[test]
 fn status_shows_the_condition_of_the_node() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     let status = first.json(&["status"]);
     has_fields(
         &status,
@@ -91,7 +81,7 @@ fn status_shows_the_condition_of_the_node() {
 
 #[test]
 fn peers_and_routes_list_the_neighbours_and_the_reachable_nodes() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     first.text(&["name", "add", "friend", second.address()]);
     let peer = first.neighbour(second.address());
     has_fields(
@@ -116,7 +106,7 @@ fn peers_and_routes_list_the_neighbours_and_the_reachable_nodes() {
 
 #[test]
 fn send_and_recv_carry_text_and_any_bytes() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     let (sent, message) = second.talk(&first, "grüß dich");
     has_fields(&sent, "id state durable bytes rtt_ms");
     assert_eq!((&sent["state"], &sent["bytes"]), (&Value::from("delivered"), &Value::from(11)));
@@ -152,7 +142,7 @@ fn send_and_recv_carry_text_and_any_bytes() {
 
 #[test]
 fn recv_takes_as_many_messages_as_requested_and_from_the_requested_sender() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     first.text(&["send", first.address(), "to myself"]);
     for n in 1..=3 {
         second.text(&["send", first.address(), &n.to_string()]);
@@ -168,7 +158,7 @@ fn recv_takes_as_many_messages_as_requested_and_from_the_requested_sender() {
 
 #[test]
 fn a_message_that_was_not_received_in_time_expires() {
-    let (first, _second) = pair();
+    let (first, _second) = programs!().pair();
     let absent = programs!().daemon().start();
     let sent = first
         .rouse(&["--json", "send", absent.address(), "x", "--ttl", "50ms", "--wait", "delivered"])
@@ -181,7 +171,7 @@ fn a_message_that_was_not_received_in_time_expires() {
 
 #[test]
 fn ping_and_trace_answer_a_line_each() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     let pongs = lines(&first.rouse(&["--json", "ping", second.address(), "-c", "2"]).exits(0));
     assert_eq!(pongs.len(), 2);
     for (pong, seq) in pongs.iter().zip(1..) {
@@ -222,7 +212,7 @@ fn peers_are_dialled_from_the_moment_they_are_added_and_remembered() {
 
 #[test]
 fn a_peer_on_the_command_line_is_configuration_and_not_removed_from_here() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     let list = second.json(&["peer", "list"]);
     assert_eq!(list[0]["source"], "config");
     let refused = second.rouse(&["--json", "peer", "remove", &first.uri()]).exits(1);

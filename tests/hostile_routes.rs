@@ -34,10 +34,7 @@ struct Line([Daemon; 3]);
 
 impl Line {
     fn new() -> Self {
-        let middle = programs!().daemon().start();
-        let left = programs!().daemon().peer(&middle.uri()).start();
-        let right = programs!().daemon().peer(&middle.uri()).start();
-        let line = Line([left, middle, right]);
+        let line = Line(programs!().line());
         line.assert_intact();
         line
     }

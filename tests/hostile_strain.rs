@@ -24,12 +24,7 @@ struct Line([Daemon; 3]);
 
 impl Line {
     fn new() -> Self {
-        let middle = programs!().daemon().start();
-        let left = programs!().daemon().peer(&middle.uri()).start();
-        let right = programs!().daemon().peer(&middle.uri()).start();
-        left.route_to(right.address());
-        right.route_to(left.address());
-        Line([left, middle, right])
+        Line(programs!().line())
     }
 
     fn strain(&self) -> Strain {

@@ -4,16 +4,6 @@ use rouse_tests::{Daemon, on_terminal, programs, until};
 
 const COLUMNS: u16 = 80;
 
-/// Two daemons that are neighbours.
-fn pair() -> (Daemon, Daemon) {
-    let programs = programs!();
-    let first = programs.daemon().argument("--name").argument("first").start();
-    let second = programs.daemon().peer(&first.uri()).start();
-    first.route_to(second.address());
-    second.route_to(first.address());
-    (first, second)
-}
-
 fn short(address: &str) -> String {
     format!("{}…{}", &address[..12], &address[address.len() - 4..])
 }
@@ -37,7 +27,7 @@ fn shown(daemon: &Daemon, arguments: &[&str]) -> String {
 
 #[test]
 fn a_message_looks_like_no_line_of_the_command() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     let forged = format!(
         "hi\n{0}\tpay\r{0}\tpay\u{1b}[A\u{202e}{0}\tpay{1}{0}\tpay",
         second.address(),
@@ -87,7 +77,7 @@ fn a_name_from_a_file_or_an_argument_looks_like_no_line_of_the_command() {
 
 #[test]
 fn every_table_fits_into_80_columns_and_is_complete_in_a_pipe() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     first.text(&["id", "new", "a-label-that-is-longer-than-most-labels-are-in-practice"]);
     first.text(&["name", "add", "kitchen", second.address()]);
     first.text(&["peer", "add", "udp:[2001:db8:1234:5678:9abc:def0:1234:5678]:65535"]);
@@ -114,7 +104,7 @@ fn every_table_fits_into_80_columns_and_is_complete_in_a_pipe() {
 
 #[test]
 fn a_shortened_address_is_taken_for_the_address() {
-    let (first, second) = pair();
+    let (first, second) = programs!().pair();
     let shortened = short(second.address());
     let dotted = shortened.replace('…', "...");
     for text in [&shortened, &dotted] {

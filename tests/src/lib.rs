@@ -12,6 +12,7 @@ mod daemon;
 pub mod handshake_pair;
 pub mod hostile;
 mod lan;
+mod meshes;
 mod namespace;
 mod process;
 mod program;
