@@ -1,5 +1,7 @@
 //! Serving requests: the same for a node and for a client of the daemon.
 
+use std::fmt::Display;
+
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
@@ -8,16 +10,32 @@ use crate::types::{Body, Message, MessageKind, Outgoing};
 /// The number of requests that are served at a time unless the caller sets another. Further ones wait in the mailbox.
 pub(crate) const MAX_SERVED: usize = 64;
 
-/// A request that is being served. Its requester learns that no answer comes when it is dropped before that.
-struct Unanswered<'a, A: Fn(Outgoing)> {
-    request: Option<Message>,
-    abandon: &'a A,
+/// The source of requests, and the way of their answers. It is a trait with named futures, since those of async closures are not
+/// known to be `Send` for each lifetime, and a server could then not be spawned on an executor with several threads.
+pub(crate) trait RequestSource: Sync {
+    /// The cause that ends the server.
+    type Error: Display + Send;
+
+    /// The next message to be served.
+    fn next(&self) -> impl Future<Output = Result<Message, Self::Error>> + Send;
+
+    /// Sends an answer.
+    fn answer(&self, answer: Outgoing) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Takes the failure of a request whose server ends before it has answered.
+    fn abandon(&self, failure: Outgoing);
 }
 
-impl<A: Fn(Outgoing)> Drop for Unanswered<'_, A> {
+/// A request that is being served. Its requester learns that no answer comes when it is dropped before that.
+struct Unanswered<'a, S: RequestSource> {
+    request: Option<Message>,
+    source: &'a S,
+}
+
+impl<S: RequestSource> Drop for Unanswered<'_, S> {
     fn drop(&mut self) {
         if let Some(request) = &self.request {
-            (self.abandon)(Outgoing::failure(request, SERVER_ENDED));
+            self.source.abandon(Outgoing::failure(request, SERVER_ENDED));
         }
     }
 }
@@ -25,39 +43,17 @@ impl<A: Fn(Outgoing)> Drop for Unanswered<'_, A> {
 /// The cause of a failure that requesters get when the program that served them has ended.
 pub(crate) const SERVER_ENDED: &str = "the program that served it has ended";
 
-/// Serves the messages that `next` returns, up to `limit` at a time, and sends the results with `answer`. It ends with an error
-/// of `next`, or when an answer can be sent no more. When it is dropped, `abandon` gets the failures of the requests that
-/// were being served.
-pub(crate) async fn serve<E, F, B>(
+/// Serves messages, up to `limit` at a time, and sends the results. It ends with an error of the source. When it is
+/// dropped, the source gets the failures of the requests that were being served.
+pub(crate) async fn serve<S: RequestSource, F, B>(
     limit: usize,
-    next: impl AsyncFn() -> Result<Message, E>,
+    source: &S,
     handler: impl Fn(Message) -> F,
-    answer: impl AsyncFn(Outgoing) -> Result<(), E>,
-    abandon: impl Fn(Outgoing),
-) -> Result<(), E>
+) -> Result<(), S::Error>
 where
-    E: std::fmt::Display,
     F: Future<Output = Result<B, String>>,
     B: Into<Body>,
 {
-    let serve_one = async |message: Message| {
-        let request = Some(message.clone()).filter(|message| message.kind == MessageKind::Request);
-        let mut unanswered = Unanswered { request, abandon: &abandon };
-        let outgoing = match handler(message.clone()).await {
-            Ok(body) => Outgoing::reply(&message, body),
-            Err(text) => Outgoing::failure(&message, &text),
-        };
-        if message.kind != MessageKind::Request {
-            return Ok(());
-        }
-        let answered = match answer(outgoing).await {
-            Ok(()) => Ok(()),
-            // An answer may be too long, which its requester has to learn at once.
-            Err(error) => answer(Outgoing::failure(&message, &error.to_string())).await,
-        };
-        unanswered.request = None;
-        answered
-    };
     let mut running = FuturesUnordered::new();
     loop {
         if running.len() >= limit.max(1) {
@@ -66,7 +62,35 @@ where
         }
         futures::select_biased! {
             served = running.select_next_some() => served?,
-            message = std::pin::pin!(next().fuse()) => running.push(serve_one(message?)),
+            message = std::pin::pin!(source.next().fuse()) => running.push(serve_one(source, &handler, message?)),
         }
     }
+}
+
+/// Serves one message. Only a request gets an answer.
+async fn serve_one<S: RequestSource, F, B>(
+    source: &S,
+    handler: &impl Fn(Message) -> F,
+    message: Message,
+) -> Result<(), S::Error>
+where
+    F: Future<Output = Result<B, String>>,
+    B: Into<Body>,
+{
+    let request = Some(message.clone()).filter(|message| message.kind == MessageKind::Request);
+    let mut unanswered = Unanswered { request, source };
+    let outgoing = match handler(message.clone()).await {
+        Ok(body) => Outgoing::reply(&message, body),
+        Err(text) => Outgoing::failure(&message, &text),
+    };
+    if message.kind != MessageKind::Request {
+        return Ok(());
+    }
+    let answered = match source.answer(outgoing).await {
+        Ok(()) => Ok(()),
+        // An answer may be too long, which its requester has to learn at once.
+        Err(error) => source.answer(Outgoing::failure(&message, &error.to_string())).await,
+    };
+    unanswered.request = None;
+    answered
 }

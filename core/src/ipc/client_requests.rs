@@ -8,7 +8,7 @@ use crate::ipc::error::ClientError;
 use crate::ipc::mailbox::ClientMailbox;
 use crate::ipc::protocol::{Call, Reply};
 use crate::ipc::sent::ClientSent;
-use crate::serving::MAX_SERVED;
+use crate::serving::{MAX_SERVED, RequestSource, serve};
 use crate::types::{Body, Message, Outgoing, SendError, ServiceTooLong};
 
 impl Client {
@@ -87,8 +87,27 @@ impl Client {
         F: Future<Output = Result<B, String>>,
         B: Into<Body>,
     {
-        let answer = async |answer| self.submit(answer).await.map(|_| ());
-        // The daemon lets unanswered requests fail when the connection ends.
-        crate::serving::serve(limit, async || inbox.recv().await, handler, answer, drop).await
+        serve(limit, &ServedInbox { client: self, inbox }, handler).await
     }
+}
+
+/// An inbox of a client that a handler serves.
+struct ServedInbox<'a> {
+    client: &'a Client,
+    inbox: &'a ClientMailbox,
+}
+
+impl RequestSource for ServedInbox<'_> {
+    type Error = ClientError;
+
+    async fn next(&self) -> Result<Message, ClientError> {
+        self.inbox.recv().await
+    }
+
+    async fn answer(&self, answer: Outgoing) -> Result<(), ClientError> {
+        self.client.submit(answer).await.map(drop)
+    }
+
+    // The daemon lets unanswered requests fail when the connection ends.
+    fn abandon(&self, _failure: Outgoing) {}
 }

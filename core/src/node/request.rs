@@ -9,6 +9,7 @@ use super::{Mailbox, Node, Sent, send};
 use crate::address::Address;
 use crate::node::state::NodeState;
 use crate::node::state::locks::read;
+use crate::serving::{MAX_SERVED, RequestSource, serve};
 use crate::types::{Body, Message, MessageKind, Outgoing, RequestError, SendError, ServiceTooLong};
 
 /// Withdraws a request whose future was dropped before its answer arrived.
@@ -107,11 +108,31 @@ impl Node {
         B: Into<Body>,
     {
         let mailbox = self.service(service).map_err(|ServiceTooLong| SendError::ServiceTooLong)?;
-        let next = async || mailbox.recv().await.map_err(|Stopped| SendError::Stopped);
-        let answer = async |answer| self.submit(answer).await.map(|_| ());
-        // Volatile, since an answer without its requester is worth no place in the journal. Without room for it, the requester
-        // waits for its time-out.
-        let abandon = |failure: Outgoing| drop(self.try_send(failure.volatile()));
-        crate::serving::serve(crate::serving::MAX_SERVED, next, handler, answer, abandon).await
+        let source = ServedMailbox { node: self, mailbox };
+        serve(MAX_SERVED, &source, handler).await
+    }
+}
+
+/// A service of a node that a handler serves.
+struct ServedMailbox<'a> {
+    node: &'a Node,
+    mailbox: Mailbox,
+}
+
+impl RequestSource for ServedMailbox<'_> {
+    type Error = SendError;
+
+    async fn next(&self) -> Result<Message, SendError> {
+        self.mailbox.recv().await.map_err(|Stopped| SendError::Stopped)
+    }
+
+    async fn answer(&self, answer: Outgoing) -> Result<(), SendError> {
+        self.node.submit(answer).await.map(drop)
+    }
+
+    // Volatile, since an answer without its requester is worth no place in the journal. Without room for it, the requester
+    // waits for its time-out.
+    fn abandon(&self, failure: Outgoing) {
+        drop(self.node.try_send(failure.volatile()));
     }
 }
