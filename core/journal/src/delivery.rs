@@ -173,6 +173,21 @@ impl Transaction<'_> {
         Ok(returned)
     }
 
+    /// Gives messages back that no application has seen. Returns how many were lent.
+    pub(crate) fn release(&mut self, keys: &[InboxKey]) -> Result<usize, StoreError> {
+        let mut returned = 0;
+        for key in keys {
+            let Some(attempts) = self.memory.leases.held(*key) else { continue };
+            returned += 1;
+            let is_there = self.tables.inbox.get(key.bytes().as_slice())?.is_some();
+            if is_there && self.attempts(*key)? >= attempts {
+                self.set_attempts(*key, attempts.saturating_sub(1))?;
+            }
+            self.memory.leases.end(*key, is_there);
+        }
+        Ok(returned)
+    }
+
     /// Moves a message to the dead letters. It still counts towards the share of its sender.
     fn set_aside(&mut self, key: InboxKey) -> Result<(), StoreError> {
         let bytes = key.bytes();

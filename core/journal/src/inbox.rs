@@ -1,7 +1,9 @@
 //! Operations on the inbox: what arrives, and what is removed from it.
 
+use std::collections::BTreeMap;
+
 use redb::ReadableTable;
-use rouse_proto::types::{MAX_MESSAGE, Timestamp, Waiting};
+use rouse_proto::types::{MAX_MESSAGE, Service, Timestamp, Waiting};
 
 use crate::error::{Refusal, StoreError};
 use crate::holders::{Direction, refusal};
@@ -33,8 +35,17 @@ impl Transaction<'_> {
             |refusal: Refusal| arrival.messages.iter().map(|_| Reception::Refused(refusal.clone())).collect();
         let Some(pair) = self.pair_id(&arrival.pair)? else { return Ok(refuse_all(Refusal::UnknownPair)) };
         let mut receptions = Vec::with_capacity(arrival.messages.len());
+        let mut refused: BTreeMap<&Service, Refusal> = BTreeMap::new();
         for message in &arrival.messages {
-            receptions.push(self.receive_one(pair, arrival, message)?);
+            if let Some(refusal) = refused.get(&message.service) {
+                receptions.push(Reception::Refused(refusal.clone()));
+                continue;
+            }
+            let reception = self.receive_one(pair, arrival, message)?;
+            if let Reception::Refused(refusal) = &reception {
+                refused.insert(&message.service, refusal.clone());
+            }
+            receptions.push(reception);
         }
         // The floor is raised after the messages: those below it are withdrawn, or were received.
         let known = self.pair(pair)?.windows.iter().find(|window| window.incarnation == arrival.incarnation);

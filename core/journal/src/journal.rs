@@ -70,7 +70,8 @@ pub trait Journal: Send + Sync {
     fn load(&self, pair: Pair, from: u64, bytes: usize) -> Completion<Vec<OutboxMessage>>;
 
     /// Stores messages that have arrived and advances the receive windows, in one commit. The outcomes are in the order of
-    /// the arrivals and of their messages.
+    /// the arrivals and of their messages. After one that is refused, those of the same arrival and service are refused too,
+    /// so that they stay in their order.
     fn receive(&self, arrivals: Vec<Arrival>) -> Completion<Vec<Vec<Reception>>>;
 
     /// Lends messages of a mailbox, those of one sender or of all senders in turn. The result is empty when none waits.
@@ -83,6 +84,10 @@ pub trait Journal: Send + Sync {
     /// Gives messages back that were lent. Returns how many were. One that was delivered
     /// [`MAX_DELIVERIES`](crate::MAX_DELIVERIES) times goes to the dead letters.
     fn give_back(&self, messages: Vec<InboxKey>) -> Completion<usize>;
+
+    /// Gives messages back that were lent and that no application has seen, so that no attempt is counted. Returns how many
+    /// were.
+    fn release(&self, messages: Vec<InboxKey>) -> Completion<usize>;
 
     /// The messages of a part of the inbox after a place in the list, without their bodies.
     fn inbox(&self, part: InboxPart, after: Option<InboxKey>, limit: usize) -> Completion<Vec<InboxEntry>>;

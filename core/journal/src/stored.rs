@@ -221,6 +221,10 @@ impl Journal for StoredJournal {
         self.submit(Properties::new(Urgency::Now), move |transaction| transaction.give_back(&messages))
     }
 
+    fn release(&self, messages: Vec<InboxKey>) -> Completion<usize> {
+        self.submit(Properties::new(Urgency::Now), move |transaction| transaction.release(&messages))
+    }
+
     fn inbox(&self, part: InboxPart, after: Option<InboxKey>, limit: usize) -> Completion<Vec<InboxEntry>> {
         self.submit(Properties::new(Urgency::Now), move |transaction| {
             transaction.inbox_list(part, after, limit)

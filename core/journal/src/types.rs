@@ -197,7 +197,7 @@ impl PairState {
     /// assert!(restored.is_rolled_back(&peer));
     /// ```
     pub fn is_rolled_back(&self, peer: &Standing) -> bool {
-        peer.peer_incarnation == self.incarnation && peer.taken > self.next
+        peer.peer_incarnation == self.incarnation && peer.taken_below() > self.next
     }
 }
 

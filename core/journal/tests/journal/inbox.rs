@@ -192,3 +192,38 @@ fn a_message_that_has_just_arrived_is_lent_without_a_commit() {
     assert_eq!(rig.lease(1).len(), 1);
     assert_eq!(rig.disk.syncs(), syncs);
 }
+
+#[test]
+fn messages_that_no_application_has_seen_are_given_back_without_an_attempt_also_after_a_restart() {
+    let mut rig = rig();
+    rig.receive(arrival(1, 7, vec![incoming(0, "a"), incoming(1, "b")]));
+    for restart in [false, true, true] {
+        if restart {
+            rig.power_cut();
+        }
+        for _ in 0..2 {
+            let leases = rig.lease(9);
+            assert_eq!(leases.iter().map(|lease| lease.deliveries).collect::<Vec<_>>(), [1, 1]);
+            assert_eq!(rig.run(|journal| journal.release(keys(&leases))), 2);
+        }
+    }
+    let leases = rig.lease(1);
+    rig.run(|journal| journal.give_back(keys(&leases)));
+    let leases = rig.lease(9);
+    assert_eq!(names(&leases), [(1, 0), (1, 1)], "in their order");
+    assert_eq!(leases.iter().map(|lease| lease.deliveries).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[test]
+fn after_a_message_that_is_refused_none_of_the_same_service_overtakes_it() {
+    let limits = rouse_journal::JournalLimits { bytes: 2 << 20, ..Default::default() };
+    let mut rig = Rig::with(rouse_sim::SimDisk::new(1), limits);
+    rig.open_pair(pair(1));
+    rig.receive(arrival(1, 7, vec![incoming(0, vec![0; 100_000])]));
+    let other = InboxMessage { service: Service::new("other").unwrap(), ..incoming(3, "short") };
+    let news = vec![incoming(1, vec![0; 500_000]), incoming(2, "short"), other];
+    let receptions = rig.receive(arrival(1, 7, news));
+    assert!(matches!(receptions[0], Reception::Refused(_)), "{receptions:?}");
+    assert_eq!(receptions[0], receptions[1]);
+    assert!(matches!(receptions[2], Reception::Stored(_)), "another service goes on");
+}
