@@ -52,7 +52,7 @@ fn status_shows_the_condition_of_the_node() {
     let status = first.json(&["status"]);
     has_fields(
         &status,
-        "address name version uptime_s mesh netmods neighbours routes journal inbox outbox counters drops health",
+        "address name version uptime_s mesh netmods neighbours routes journal inbox dead_letters outbox counters drops health",
     );
     assert_eq!(status["address"], first.address());
     assert_eq!(status["name"], "first");
@@ -271,13 +271,14 @@ fn stop_prints_how_many_messages_are_lost() {
     let lose = || {
         let daemon = programs!().daemon().start();
         for text in ["1", "2"] {
-            daemon.text(&["send", daemon.address(), text]);
+            daemon.text(&["send", "--volatile", daemon.address(), text]);
         }
         for text in ["1", "2", "3"] {
             daemon.text(&["send", "--volatile", absent.address(), text]);
         }
-        // A durable one is not lost, so that it is not counted.
+        // Durable ones are not lost, so that they are not counted.
         daemon.text(&["send", absent.address(), "4"]);
+        daemon.text(&["send", daemon.address(), "5"]);
         daemon
     };
     let stopped = lose().json(&["stop"]);

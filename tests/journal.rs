@@ -108,6 +108,43 @@ fn a_sender_that_is_killed_at_any_moment_loses_and_repeats_nothing_that_it_has_a
     }
 }
 
+/// Ends a daemon with `kill -9`, and starts it again.
+fn kill_and_start(mut daemon: Daemon) -> Daemon {
+    daemon.process().kill();
+    programs!().daemon().state_of(&daemon).start()
+}
+
+#[test]
+fn received_messages_survive_a_recipient_that_is_killed_and_each_is_read_once() {
+    let recipient = programs!().daemon().start();
+    let mut sender = programs!().daemon().peer(&recipient.uri()).start();
+    for number in 0..20 {
+        // There is no reader: the receipt means that the message is on the disk of the recipient.
+        sender.rouse(&["send", recipient.address(), &number.to_string(), "--wait", "delivered"]).exits(0);
+    }
+    let local = recipient.json(&["send", recipient.address(), "20", "--wait", "delivered"]);
+    assert_eq!(local["durable"], true, "{local}");
+    sender.process().kill();
+    let recipient = kill_and_start(recipient);
+    assert_eq!(recipient.json(&["status"])["inbox"]["messages"], 21);
+    let mut numbers = received(&recipient);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..21).collect::<Vec<_>>());
+    until("the acknowledgements are on the disk", || {
+        (recipient.json(&["status"])["inbox"]["messages"] == 0).then_some(())
+    });
+    let recipient = kill_and_start(recipient);
+    assert_eq!(received(&recipient), [0u32; 0], "they are not delivered again");
+}
+
+#[test]
+fn a_stop_counts_no_received_message_that_is_on_the_disk_as_lost() {
+    let recipient = programs!().daemon().start();
+    let sender = programs!().daemon().peer(&recipient.uri()).start();
+    sender.rouse(&["send", recipient.address(), "it stays", "--wait", "delivered"]).exits(0);
+    assert_eq!(recipient.json(&["stop"])["unread"], 0);
+}
+
 #[test]
 fn waiting_messages_are_listed_shown_and_cancelled() {
     let daemon = programs!().daemon().start();

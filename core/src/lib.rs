@@ -100,7 +100,7 @@ pub use types::{
     Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Mesh, Message, MessageId, MessageKind,
     NetmodState, NetmodStatus, Outgoing, Peer, PeerState, PingError, Pong, Protection, Queued, Receipt,
     RemovedPeer, RequestError, Route, RouteState, SendError, Service, ServiceTooLong, Status, Timestamp,
-    Unfinished, Waiting, WaitingMessage,
+    Unfinished, UnreadMessage, Waiting, WaitingMessage,
 };
 
 /// Counts allocations, for the tests that bound the memory which an input may hold.

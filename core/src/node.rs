@@ -26,6 +26,7 @@ mod epoch;
 mod events;
 mod guarded_netmod;
 mod health;
+mod inbox;
 mod leaving;
 mod mailbox;
 mod medium;
@@ -179,7 +180,8 @@ impl Node {
     pub async fn status(&self) -> Status {
         let routes = self.routes().await;
         let outbox = health::queued(&self.shared).await;
-        health::status(&self.shared, &routes, outbox)
+        let inbox = health::unread(&self.shared).await;
+        health::status(&self.shared, &routes, inbox, outbox)
     }
 
     /// The neighbours, and the dialled peers that have no link.
@@ -252,7 +254,9 @@ impl Node {
         let address = identity.address();
         let shared = &self.shared;
         let mailbox_changes = shared.conversations.mailbox_changes.clone();
-        let mailbox = Mailbox::new(address, shared.limits().inbox_messages, mailbox_changes);
+        let lending = shared.journal.as_ref().map(|journal| journal.lending.clone());
+        let per_sender = shared.limits().inbox_messages;
+        let mailbox = Mailbox::beside(lending, address, per_sender, mailbox_changes);
         match write(&shared.mailboxes).entry(address) {
             // Its router has the origin already: a second one would announce with another sequence number.
             Entry::Occupied(_) => return,

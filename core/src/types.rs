@@ -1,6 +1,7 @@
 //! The values of the public interface, the same for [`Node`](crate::Node) and [`Client`](crate::Client).
 
 mod event;
+mod inbox;
 mod outbox;
 mod outgoing;
 mod peer;
@@ -9,6 +10,7 @@ mod route;
 mod status;
 
 pub use event::Event;
+pub use inbox::UnreadMessage;
 pub use outbox::WaitingMessage;
 pub use outgoing::{Outgoing, Receipt, SendError};
 pub use peer::{Dialled, Peer};

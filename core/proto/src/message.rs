@@ -111,6 +111,11 @@ pub struct Conversation {
     sending: LazySending,
     /// Whether the peer has taken messages that the journal does not have, so that another incarnation is needed.
     is_rolled_back: bool,
+    /// Whether this end of the conversation began without a memory of what it had received and not stored, and the peer does
+    /// not know that yet. Only a node with a journal announces it, since the incarnation shows it otherwise.
+    has_forgotten: bool,
+    /// Whether a packet of the peer has arrived since it reported that it has forgotten.
+    is_heard: bool,
     outcome: PathOutcome,
     /// The packet numbers received in the present session.
     received: ReceivedNumbers,
@@ -157,6 +162,8 @@ impl Conversation {
             answered: false,
             sending: LazySending::new(incarnation, config),
             is_rolled_back: false,
+            has_forgotten: config.has_journal,
+            is_heard: false,
             outcome: PathOutcome::default(),
             received: ReceivedNumbers::default(),
             incoming: Incoming::new(credit_bytes, credit_messages),
@@ -244,7 +251,7 @@ impl Conversation {
                 (self.meeting.peer().unwrap_or_default(), complete)
             }
         };
-        let Attributes { service, in_reply_to, kind } = complete.attributes;
+        let Attributes { service, in_reply_to, kind, .. } = complete.attributes;
         Some(Message {
             id: message_id(incarnation, complete.seq),
             from: self.ends.peer,
@@ -255,6 +262,7 @@ impl Conversation {
             service,
             in_reply_to,
             kind,
+            deliveries: 1,
             body: complete.body.into(),
         })
     }

@@ -76,6 +76,9 @@ table! {
         OverCredit = "over_credit",
         /// A message part, or all parts received from a sender, beyond the bytes of unfinished messages of all senders.
         ReassemblyLimit = "reassembly_limit",
+        /// A stored message of another node that this one could not store: its inbox has no room, or its disk fails. The sender
+        /// keeps it, and it is tried again.
+        NotStored = "not_stored",
         /// A message's time to live ran out.
         Expired = "expired",
         /// A neighbour beyond the bound on neighbours.

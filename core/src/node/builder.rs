@@ -7,7 +7,7 @@ use rouse_journal::Journal;
 use zeroize::Zeroizing;
 
 use super::epoch::EpochFile;
-use super::tasks::{housekeeping, journal, peering, router};
+use super::tasks::{housekeeping, inbox, journal, lending, peering, router};
 use super::{Limits, Node, NodeConfig, StopOnDrop};
 use crate::identity::Identity;
 use crate::netmod::{MIN_MTU, Netmod};
@@ -185,6 +185,8 @@ impl NodeBuilder {
         );
         if let Some(state) = &shared.journal {
             shared.spawn_vital("task of the journal", journal::run(shared.clone(), state.clone()));
+            shared.spawn_vital("task of the inbox", inbox::run(shared.clone(), state.clone()));
+            shared.spawn_vital("task of the lending", lending::run(shared.clone(), state.clone()));
         }
         shared.spawn_vital("housekeeping", housekeeping::run(shared.clone()));
         let media: Vec<_> = read(&shared.media).values().cloned().collect();

@@ -26,6 +26,7 @@ mod entry;
 pub(crate) mod journaled;
 mod memory_budget;
 mod receipts;
+pub(crate) mod received;
 mod retention;
 mod sessions;
 

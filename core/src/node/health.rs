@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rouse_journal::Refusal;
+use rouse_journal::{InboxPart, Refusal};
 
 use crate::address::Address;
 use crate::node::state::NodeState;
@@ -17,7 +17,7 @@ use crate::types::{
 const MOST_SEARCHED: usize = 256;
 
 /// The node's status.
-pub(crate) fn status(shared: &NodeState, routes: &[Route], outbox: Queued) -> Status {
+pub(crate) fn status(shared: &NodeState, routes: &[Route], inbox: Queued, outbox: Queued) -> Status {
     let media: Vec<_> = read(&shared.media).values().cloned().collect();
     let netmods: Vec<NetmodStatus> = media.iter().map(|medium| medium.status()).collect();
     let neighbours =
@@ -48,7 +48,8 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route], outbox: Queued) -> St
             .journal
             .as_ref()
             .map_or_else(|| shared.conversations.waiting(), |state| state.journal.status().outbox),
-        inbox: unread(shared),
+        inbox,
+        dead_letters: shared.journal.as_ref().map(|state| state.journal.status().dead).unwrap_or_default(),
         outbox,
         counters: shared.stats.counters(),
         drops: shared.stats.drops(),
@@ -76,10 +77,19 @@ pub(crate) async fn queued(shared: &NodeState) -> Queued {
     all
 }
 
-/// The messages in all mailboxes.
-fn unread(shared: &NodeState) -> Queued {
+/// The messages that no application has received, in mailboxes and in the journal.
+pub(crate) async fn unread(shared: &NodeState) -> Queued {
     let mut all = Queued::default();
     read(&shared.mailboxes).values().for_each(|mailbox| all.add(mailbox.unread()));
+    let Some(state) = &shared.journal else { return all };
+    let stored = state.journal.status().inbox;
+    // The first message of the list is the oldest of its sender, which is enough as a hint.
+    let first = match stored.messages {
+        0 => Vec::new(),
+        _ => state.journal.inbox(InboxPart::Waiting, None, 1).await.unwrap_or_default(),
+    };
+    let oldest = first.first().map(|entry| entry.message.received_at);
+    all.add(Queued { messages: stored.messages, bytes: stored.bytes, oldest });
     all
 }
 
@@ -148,6 +158,14 @@ fn journal(shared: &NodeState) -> Vec<Health> {
         );
         let hint = "`rouse outbox` lists and cancels messages, `rouse probe` finds why they wait, limits.journal sets the room";
         findings.push(line(Level::Error, text, hint));
+    }
+    if status.dead.messages > 0 {
+        let text = format!("dead letters, which no application has acknowledged: {}", status.dead.messages);
+        findings.push(line(
+            Level::Warn,
+            text,
+            "`rouse inbox dead` lists them, and `rouse inbox revive` lets one wait again",
+        ));
     }
     if status.damaged > 0 {
         let text = format!("the journal was damaged, and messages are lost: {}", status.damaged);

@@ -20,18 +20,23 @@ use futures::Stream;
 use crate::address::Address;
 use crate::inbox::Inbox;
 use crate::types::{Message, Queued, Service, ServiceTooLong};
+use lending::LendQueue;
 use sender::{SenderInbox, StoredMessage};
 pub(crate) use state::MailboxChanges;
 use state::{MailboxState, ServiceHandle};
+use stored::StoredMessages;
 
 pub(crate) mod answers;
 mod cleanup;
 pub(crate) mod delivery;
+mod fetch;
+pub(crate) mod lending;
 pub(crate) mod receipts;
 pub(crate) mod requests;
 mod sender;
 mod services;
 mod state;
+pub(crate) mod stored;
 pub(crate) mod taken;
 #[cfg(test)]
 mod tests;
@@ -52,7 +57,24 @@ pub struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new(address: Address, per_sender: usize, mailbox_changes: Arc<MailboxChanges>) -> Self {
-        Mailbox { shared: Arc::new(MailboxState::new(address, per_sender, mailbox_changes)), service: None }
+        Self::beside(None, address, per_sender, mailbox_changes)
+    }
+
+    /// As [`Mailbox::new`], with messages that wait in a journal.
+    pub(crate) fn beside(
+        lending: Option<Arc<LendQueue>>,
+        address: Address,
+        per_sender: usize,
+        mailbox_changes: Arc<MailboxChanges>,
+    ) -> Self {
+        let stored = lending.map(|lending| StoredMessages::new(address, lending));
+        let shared = MailboxState { stored, ..MailboxState::new(address, per_sender, mailbox_changes) };
+        Mailbox { shared: Arc::new(shared), service: None }
+    }
+
+    /// The messages that wait in the journal; `None` without one.
+    pub(crate) fn stored(&self) -> Option<&StoredMessages> {
+        self.shared.stored.as_ref()
     }
 
     /// The inbox of this sender in this mailbox.
@@ -147,8 +169,21 @@ impl Mailbox {
     }
 
     /// Returns a message that was received to the head of its sender's inbox. Unless its receipt has been sent already,
-    /// none is sent before the message is received again.
+    /// none is sent before the message is received again. One that was stored counts another attempt to deliver it, and is a
+    /// dead letter after [`MAX_DELIVERIES`](crate::journal::MAX_DELIVERIES).
     pub fn unrecv(&self, message: Message) {
+        self.put_back(message, true);
+    }
+
+    /// As [`Mailbox::unrecv`], for a message that no application has seen, so that no attempt counts.
+    pub(crate) fn unfetch(&self, message: Message) {
+        self.put_back(message, false);
+    }
+
+    fn put_back(&self, message: Message, is_seen: bool) {
+        if self.shared.stored.as_ref().is_some_and(|stored| stored.give_back(&message, is_seen)) {
+            return;
+        }
         self.undo_taken(&message);
         if !message.service.is_default() {
             return self.shared.place_first(message);
@@ -173,7 +208,9 @@ impl Mailbox {
         self.shared.requests.close();
     }
 
-    /// The next message from any sender. Senders take turns.
+    /// The next message from any sender. Senders take turns. A durable message is acknowledged as the future is ready: its removal
+    /// from the journal is under way. [`Mailbox::fetch_batch`] is for programs that acknowledge a message after they have dealt
+    /// with it.
     ///
     /// # Errors
     /// [`Stopped`] when the node is stopped and nothing is left.
@@ -192,21 +229,6 @@ impl Mailbox {
     pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
         let batch = self.fetch_batch(limit).await?;
         self.mark_taken(&batch);
-        Ok(batch)
-    }
-
-    /// As [`Mailbox::recv_batch`], but the messages count as taken only from [`Mailbox::mark_taken`] on.
-    pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
-        let (tokens, mut batch) = (self.tokens(), Vec::new());
-        while batch.is_empty() {
-            // There is no await between taking a token and its messages, so that a dropped future cannot lose the token.
-            self.take(tokens.recv().await.map_err(|_| Stopped)?, limit.max(1), &mut batch);
-            while batch.len() < limit
-                && let Ok(token) = tokens.try_recv()
-            {
-                self.take(token, limit.saturating_sub(batch.len()), &mut batch);
-            }
-        }
         Ok(batch)
     }
 
@@ -233,15 +255,6 @@ impl Mailbox {
     pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
         let message = self.fetch_from(peer).await?;
         self.mark_taken([&message]);
-        Ok(message)
-    }
-
-    /// As [`Mailbox::recv_from`], but the message counts as taken only from [`Mailbox::mark_taken`] on.
-    pub(crate) async fn fetch_from(&self, peer: &Address) -> Result<Message, Stopped> {
-        let sender = self.sender(peer);
-        let kept = sender.inbox.recv().await.map_err(|_| Stopped)?;
-        let message = kept.message(sender.address, self.shared.address);
-        self.shared.on_taken(&sender, 1, message.body.len());
         Ok(message)
     }
 

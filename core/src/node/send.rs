@@ -8,6 +8,7 @@ use crate::node::state::NodeState;
 use crate::types::{Outgoing, SendError};
 
 mod batch;
+mod local;
 mod sent;
 
 use batch::BatchSender;

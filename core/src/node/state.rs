@@ -129,8 +129,9 @@ impl NodeState {
         let journal = config.journal.clone().map(|journal| Arc::new(JournalState::new(journal)));
         let conversations = Conversations::new(&config.limits, journal.is_some(), sessions);
         let address = identity.address();
-        let mailbox =
-            Mailbox::new(address, config.limits.inbox_messages, conversations.mailbox_changes.clone());
+        let changes = conversations.mailbox_changes.clone();
+        let lending = journal.as_ref().map(|journal| journal.lending.clone());
+        let mailbox = Mailbox::beside(lending, address, config.limits.inbox_messages, changes);
         NodeState {
             mailboxes: RwLock::new(BTreeMap::from([(address, mailbox)])),
             local_ids: LocalIds::new(),
@@ -281,6 +282,9 @@ impl NodeState {
             neighbour.close_inbox();
         }
         self.conversations.close();
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
         self.event_bus.close();
         let probes = std::mem::take(&mut *lock(&self.probes));
         drop(probes);

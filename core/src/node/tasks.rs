@@ -16,7 +16,9 @@ use crate::node::state::running_tasks::NodeFailure;
 use crate::rt;
 
 pub(crate) mod housekeeping;
+pub(crate) mod inbox;
 pub(crate) mod journal;
+pub(crate) mod lending;
 pub(crate) mod peering;
 pub(crate) mod router;
 

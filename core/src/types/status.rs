@@ -65,7 +65,7 @@ pub struct Health {
 /// node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Unfinished {
-    /// Messages that arrived and that no application has received. Their senders have no receipt.
+    /// Messages that arrived, are not in the journal, and that no application has received. Their senders have no receipt.
     pub unread: u64,
     /// Messages that were accepted for sending, have no receipt, and are not in the journal.
     pub waiting: u64,
@@ -123,8 +123,10 @@ pub struct Status {
     pub routes: u64,
     /// Messages in the journal that are not yet delivered, and their bytes; those in memory when there is no journal.
     pub journal: Waiting,
-    /// Messages that arrived and that no application has received.
+    /// Messages that arrived and that no application has received, or acknowledged if they are in the journal.
     pub inbox: Queued,
+    /// Messages in the journal that were given to applications as often as allowed and never acknowledged.
+    pub dead_letters: Waiting,
     /// Messages that were accepted for sending and have no receipt.
     pub outbox: Queued,
     pub counters: BTreeMap<String, u64>,

@@ -224,6 +224,7 @@ mod tests {
             service: Service::new("chat").unwrap(),
             in_reply_to: None,
             kind: MessageKind::Plain,
+            deliveries: 1,
             body: body.as_bytes().to_vec().into(),
         }
     }

@@ -19,7 +19,7 @@ use super::reassembly::{FragmentRefusal, FragmentSpan, PART_COST, PIECE_COST, Re
 use super::untaken::UntakenMessages;
 use crate::stats::DropCause;
 use crate::types::{MAX_MESSAGE, Timestamp};
-use crate::wire::message::{ENTRY_HEADER, Reader};
+use crate::wire::message::{ENTRY_HEADER, Reader, are_durable};
 
 /// The memory of a run of messages besides their bytes.
 const RUN_COST: usize = 136;
@@ -173,6 +173,18 @@ impl Incoming {
                 Some(parts.bytes())
             }
             _ => None,
+        }
+    }
+
+    /// Whether the next message is complete, and one that its sender has stored.
+    pub(super) fn is_next_durable(&self) -> bool {
+        match (self.first_run(), self.slots.first_key_value()) {
+            (Some(run), _) => run.is_durable(),
+            (None, Some((first, IncomingSlot::Run(run)))) => *first == self.next && run.is_durable(),
+            (None, Some((first, IncomingSlot::Partial(parts)))) => {
+                *first == self.next && parts.is_complete() && are_durable(&parts.attributes)
+            }
+            (None, None) => false,
         }
     }
 

@@ -21,6 +21,32 @@ impl Conversation {
         self.answered |= floor < next;
     }
 
+    /// Goes on with what the journal has of the peer: all sequences of this incarnation below `floor` are settled, and so are
+    /// those in `above`. It is called before the first session.
+    pub fn restore_received(&mut self, incarnation: u64, floor: u64, above: &[Range<u64>]) {
+        let _ = self.meeting.replace_peer(incarnation);
+        self.incoming.restore(floor, above);
+        // A peer that lacks the receipts asks for a session by itself.
+        (self.confirmed, self.reported) = (floor, floor);
+    }
+
+    /// Whether the next message is complete, and one that its sender has stored.
+    pub fn is_next_durable(&self) -> bool {
+        let undelivered = self.meeting.undelivered().next().map(|(_, complete)| complete.attributes.durable);
+        undelivered.unwrap_or_else(|| self.incoming.is_next_durable())
+    }
+
+    /// The sequences of the peer's present incarnation that need not be received any more: all below the floor that is
+    /// returned with it. `None` before the first session.
+    pub fn received(&self) -> Option<(u64, u64)> {
+        Some((self.meeting.peer()?, self.incoming.taken()))
+    }
+
+    /// An application here has dealt with a message of the peer.
+    pub fn note_answered(&mut self) {
+        self.answered = true;
+    }
+
     /// Gives a message the identifier under which it has to be stored. It leaves after [`Self::on_stored`].
     pub fn begin_storing(
         &mut self,
@@ -133,7 +159,7 @@ impl Conversation {
     pub(super) fn is_rolled_back_by(&mut self, proved: &ProvedStanding) -> bool {
         let is_same = proved.peer.peer_incarnation == self.sending.incarnation();
         if let Some(next) = self.sending.get_mut().and_then(|sending| sending.queue.take_restored()) {
-            self.is_rolled_back = is_same && proved.peer.taken > next;
+            self.is_rolled_back = is_same && proved.peer.taken_below() > next;
         }
         self.is_rolled_back
     }

@@ -60,11 +60,12 @@ impl Conversation {
     /// Whether it may be dropped although parts of messages wait here. The peer then finds a new incarnation and
     /// retransmits the messages without a receipt. It may not be dropped while messages to the peer wait, nor before
     /// the peer has its receipts or has been silent for long, since it would then retransmit messages that were taken.
-    pub fn may_restart(&self, now: Time) -> bool {
+    /// `kept` of them may be lost with it, since no application has them.
+    pub fn may_restart(&self, now: Time, kept: usize) -> bool {
         let settled = self.incoming.taken() <= self.confirmed || now.since(self.last_used) >= MAX_PACKET_AGE;
         settled
             && self.meeting.undelivered().len() == 0
-            && self.incoming.untaken() == 0
+            && self.incoming.untaken() <= kept
             && !self.has_waiting()
     }
 }

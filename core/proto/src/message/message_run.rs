@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes};
 
 use crate::types::{Attributes, Timestamp};
-use crate::wire::message::Reader;
+use crate::wire::message::{Reader, are_durable};
 
 /// The length up to which the last message of a run is copied, since sharing the buffer would cost more memory.
 const SHORT: usize = 32;
@@ -83,6 +83,14 @@ impl MessageRun {
         let encoded = if self.attributes.is_some() { 0 } else { self.attributes_cost() };
         let entries = self.entries.get(encoded..).unwrap_or_default();
         Reader::new(entries).entry().map_or(0, |(_, body)| body.len())
+    }
+
+    /// Whether its messages are stored ones.
+    pub(super) fn is_durable(&self) -> bool {
+        match &self.attributes {
+            Some(attributes) => attributes.durable,
+            None => self.attributes_len > 0 && are_durable(&self.entries),
+        }
     }
 
     /// Removes the next message, whose sequence is `seq`.

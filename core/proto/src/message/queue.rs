@@ -43,7 +43,7 @@ enum Storage {
 #[derive(Debug)]
 struct QueuedMessage {
     body: Bytes,
-    /// `None` for the default ones, so that a message without a service costs one pointer.
+    /// `None` for those without a service, so that such a message costs one pointer.
     attributes: Option<Box<Attributes>>,
     sent_at: Timestamp,
     /// The time at which it was queued, from which the delay of its receipt is measured.
@@ -177,7 +177,7 @@ impl SendQueue {
         self.pending.bytes = self.pending.bytes.saturating_add(as_u64(body.len()));
         self.messages.push_back(QueuedMessage {
             body,
-            attributes: (!attributes.is_default()).then(|| Box::new(attributes)),
+            attributes: Self::boxed(attributes, storage),
             sent_at,
             accepted: now,
             expires,
@@ -187,6 +187,16 @@ impl SendQueue {
         });
         self.note_appended(seq, storage);
         seq
+    }
+
+    /// The attributes as an entry keeps them. Those that follow from its storage alone are not kept.
+    fn boxed(mut attributes: Attributes, storage: Storage) -> Option<Box<Attributes>> {
+        attributes.durable = false;
+        if attributes.is_default() {
+            return None;
+        }
+        attributes.durable = storage != Storage::Memory;
+        Some(Box::new(attributes))
     }
 
     /// Whether a message waits here or on the disk and is not withdrawn.

@@ -34,6 +34,8 @@ impl Conversation {
         if !self.is_present(proved) {
             return Err(DropCause::Duplicate);
         }
+        // The peer uses the session, so it has seen the standing.
+        (self.has_forgotten, self.is_heard) = (false, true);
         let mut reader = Reader::new(packet);
         let header = reader.header().map_err(|_| DropCause::MalformedMessage)?;
         // A repeated packet is dropped before it has any effect, so that no timer or counter moves twice.

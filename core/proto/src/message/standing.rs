@@ -8,7 +8,7 @@ use super::ranges::ReceivedNumbers;
 use super::recovery::Piece;
 use super::sending::Sending;
 use crate::time::Time;
-use crate::wire::session::{ProvedStanding, Standing};
+use crate::wire::session::{FORGOTTEN, ProvedStanding, Standing};
 
 impl Conversation {
     /// This end of the conversation, for a handshake.
@@ -17,7 +17,7 @@ impl Conversation {
             incarnation: self.sending.incarnation(),
             floor: self.sending.queue.floor(),
             peer_incarnation: self.meeting.peer().unwrap_or(0),
-            taken: self.incoming.taken(),
+            taken: self.incoming.taken() | if self.has_forgotten { FORGOTTEN } else { 0 },
         }
     }
 
@@ -31,15 +31,21 @@ impl Conversation {
         }
         self.tick(now);
         self.begin_numbers();
-        let Standing { incarnation, floor, peer_incarnation, taken } = proved.peer;
+        let Standing { incarnation, floor, peer_incarnation, .. } = proved.peer;
         if self.meeting.peer() != Some(incarnation) {
             self.adopt_peer(incarnation);
         }
         self.on_floor(floor);
-        if peer_incarnation != self.sending.incarnation() {
+        let is_same = peer_incarnation == self.sending.incarnation();
+        if is_same {
+            self.on_proved_receipt(now, proved.peer.taken_below());
+        }
+        // One that has sent nothing since it reported that before is the same one, and has received nothing.
+        if proved.peer.has_forgotten() && std::mem::take(&mut self.is_heard) {
+            self.withdraw_volatile();
+        }
+        if !is_same || proved.peer.has_forgotten() {
             self.send_again();
-        } else {
-            self.on_proved_receipt(now, taken);
         }
     }
 
@@ -109,6 +115,14 @@ impl Conversation {
             queue.restart();
         }
         self.sending.end_stall();
+    }
+
+    /// The peer may have given messages to an application before it lost its memory, and has no record of those that are held
+    /// in memory alone here. They are not sent again, since they could arrive twice.
+    fn withdraw_volatile(&mut self) {
+        if let Some(Sending { queue, events, .. }) = self.sending.get_mut() {
+            queue.withdraw_volatile(events);
+        }
     }
 
     /// The handshake has named the first sequence of ours that the peer has not taken.

@@ -85,8 +85,8 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     examples.into_iter().chain(requests()).map(|(name, bytes)| (name.to_owned(), bytes)).collect()
 }
 
-/// A request, and answers to others.
-fn requests() -> [(&'static str, Vec<u8>); 2] {
+/// A request, answers to others, and stored messages.
+fn requests() -> [(&'static str, Vec<u8>); 3] {
     [
         (
             "message-request",
@@ -115,6 +115,17 @@ fn requests() -> [(&'static str, Vec<u8>); 2] {
                 with_attributes(6, answer(8, MessageKind::Refused), b"", out);
                 with_attributes(7, answer(9, MessageKind::Failed), b"the clock stopped", out);
                 with_attributes(8, Attributes::default(), b"plain again", out);
+            }),
+        ),
+        (
+            "message-durable",
+            packet(16, |out| {
+                let durable = Attributes { durable: true, ..Attributes::default() };
+                with_attributes(9, durable.clone(), b"kept", out);
+                let service = Service::new("clock").unwrap();
+                let id = [0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0, 0, 0, 0, 0, 0, 0, 7];
+                let reply = Attributes { service, in_reply_to: Some(MessageId(id)), ..durable };
+                with_attributes(10, reply, b"noted", out);
             }),
         ),
     ]
@@ -186,7 +197,15 @@ fn read_attributes(packet: &[u8], kind: u8, reader: &mut Reader<'_>, reading: &m
     let flags = packet[reader.position()];
     let attributes = reader.attributes().expect("attributes");
     wire::write_attributes(&attributes, again);
-    let bits = [(1, "service"), (2, "reply"), (4, "request"), (8, "answer"), (16, "refused"), (32, "failed")];
+    let bits = [
+        (1, "service"),
+        (2, "reply"),
+        (4, "request"),
+        (8, "answer"),
+        (16, "refused"),
+        (32, "failed"),
+        (64, "durable"),
+    ];
     let set: Vec<_> = bits.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
     rows.push(Row::kind("frame", kind, "attributes"));
     rows.push(Row::kind(

@@ -91,6 +91,9 @@ pub struct Message {
     pub in_reply_to: Option<MessageId>,
     /// Its purpose.
     pub kind: MessageKind,
+    /// The attempts to deliver it to an application, with this one. It is more than 1 only for a message that was stored and
+    /// that an application has not dealt with.
+    pub deliveries: u8,
     /// The bytes that the sender's application passed to `send`.
     pub body: Body,
 }

@@ -129,16 +129,31 @@ pub struct Attributes {
     pub in_reply_to: Option<MessageId>,
     /// Its purpose.
     pub kind: MessageKind,
+    /// Whether its sender has stored it, so that a recipient with a journal stores it before its receipt.
+    pub durable: bool,
 }
 
 impl Attributes {
+    /// Those of a stored message without a service.
+    pub(crate) const STORED: &'static Attributes =
+        &Attributes { service: Service(None), in_reply_to: None, kind: MessageKind::Plain, durable: true };
+
     /// Whether all of them are the default ones.
     pub fn is_default(&self) -> bool {
-        self.service.is_default() && self.in_reply_to.is_none() && self.kind == MessageKind::Plain
+        self.service.is_default()
+            && self.in_reply_to.is_none()
+            && self.kind == MessageKind::Plain
+            && !self.durable
     }
 
-    /// Whether they can be those of a message: an answer has to name its request.
+    /// Whether they can be those of a message: an answer has to name its request, and neither an answer nor a request is
+    /// stored.
     pub fn is_valid(&self) -> bool {
-        self.in_reply_to.is_some() || matches!(self.kind, MessageKind::Plain | MessageKind::Request)
+        let has_request = self.in_reply_to.is_some();
+        match self.kind {
+            MessageKind::Plain => true,
+            MessageKind::Request => !self.durable,
+            _ => has_request && !self.durable,
+        }
     }
 }

@@ -32,7 +32,7 @@ use crate::types::{Attributes, Timestamp};
 use crate::wire::codec::Malformed;
 pub use ack::Ack;
 use attributes::{ATTRIBUTES, read_attributes};
-pub use attributes::{MAX_ATTRIBUTES, attributes_len, write_attributes};
+pub use attributes::{MAX_ATTRIBUTES, are_durable, attributes_len, write_attributes};
 
 /// The first byte of a content that belongs to the message layer.
 pub const CONTENT_MESSAGE: u8 = 1;

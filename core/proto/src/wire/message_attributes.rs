@@ -21,6 +21,8 @@ const ANSWER: u8 = 8;
 const REFUSED: u8 = 16;
 /// The answer: the service could not serve the request.
 const FAILED: u8 = 32;
+/// The sender has stored the message.
+const DURABLE: u8 = 64;
 
 /// The most bytes of an attributes frame.
 pub const MAX_ATTRIBUTES: usize = 1 + 1 + 1 + Service::MAX + 16;
@@ -45,7 +47,8 @@ pub fn write_attributes(attributes: &Attributes, out: &mut Vec<u8>) {
     };
     let service = if name.is_empty() { 0 } else { SERVICE };
     let reply = attributes.in_reply_to.map_or(0, |_| REPLY);
-    out.extend_from_slice(&[ATTRIBUTES, kind | service | reply]);
+    let durable = if attributes.durable { DURABLE } else { 0 };
+    out.extend_from_slice(&[ATTRIBUTES, kind | service | reply | durable]);
     if !name.is_empty() {
         out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(name);
@@ -55,13 +58,18 @@ pub fn write_attributes(attributes: &Attributes, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether encoded fields of an attributes frame are those of stored messages.
+pub fn are_durable(fields: &[u8]) -> bool {
+    fields.first().is_some_and(|flags| flags & DURABLE != 0)
+}
+
 /// Reads the fields of an attributes frame, after its kind. Returns them and the rest of the bytes.
 ///
 /// # Errors
 /// When they are not those of a message, or when a value has a shorter encoding.
 pub(super) fn read_attributes(bytes: &[u8]) -> Result<(Attributes, &[u8]), Malformed> {
     let (&flags, mut rest) = bytes.split_first().ok_or(Malformed)?;
-    let kind = match flags & !(SERVICE | REPLY) {
+    let kind = match flags & !(SERVICE | REPLY | DURABLE) {
         0 => MessageKind::Plain,
         REQUEST => MessageKind::Request,
         ANSWER => MessageKind::Answer,
@@ -69,7 +77,7 @@ pub(super) fn read_attributes(bytes: &[u8]) -> Result<(Attributes, &[u8]), Malfo
         FAILED => MessageKind::Failed,
         _ => return Err(Malformed),
     };
-    let mut attributes = Attributes { kind, ..Attributes::default() };
+    let mut attributes = Attributes { kind, durable: flags & DURABLE != 0, ..Attributes::default() };
     if flags & SERVICE != 0 {
         let (&length, after) = rest.split_first().ok_or(Malformed)?;
         let (name, after) = after.split_at_checked(usize::from(length)).ok_or(Malformed)?;

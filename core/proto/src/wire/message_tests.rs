@@ -117,7 +117,12 @@ fn a_skip_a_ping_and_a_last_are_fixed() {
 #[test]
 fn attributes_are_fixed() {
     let service = Service::new("chat").unwrap();
-    let all = Attributes { service, in_reply_to: Some(MessageId([9; 16])), kind: MessageKind::Request };
+    let all = Attributes {
+        service,
+        in_reply_to: Some(MessageId([9; 16])),
+        kind: MessageKind::Request,
+        durable: false,
+    };
     let mut out = Vec::new();
     write_attributes(&all, &mut out);
     let mut golden = vec![8, 7, 4, b'c', b'h', b'a', b't'];
@@ -153,7 +158,7 @@ fn a_length_beyond_the_packet_is_refused() {
 
 proptest! {
     #[test]
-    fn attributes_have_one_encoding(fields in prop::collection::vec(any::<u8>(), 1..90), flags in 0u8..64, length in 0u8..70) {
+    fn attributes_have_one_encoding(fields in prop::collection::vec(any::<u8>(), 1..90), flags in 0u8..128, length in 0u8..70) {
         let mut fields = fields;
         fields[0] = flags;
         if let Some(place) = fields.get_mut(1) {

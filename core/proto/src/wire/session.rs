@@ -125,8 +125,25 @@ pub struct Standing {
     pub floor: u64,
     /// The incarnation of the other end that the sender knows; 0 when it knows none.
     pub peer_incarnation: u64,
-    /// The lowest sequence of that incarnation that the sender has neither taken nor skipped.
+    /// The lowest sequence of that incarnation that the sender has neither taken nor skipped. With [`FORGOTTEN`] it has lost
+    /// all that it knew besides, because its memory began again and only its disk remembers.
     pub taken: u64,
+}
+
+/// The bit of [`Standing::taken`] by which an end reports that it has no packets and no unfinished messages of the other
+/// end any more. Sequences are below 2⁶².
+pub const FORGOTTEN: u64 = 1 << 63;
+
+impl Standing {
+    /// [`Standing::taken`] without the bit beside it.
+    pub fn taken_below(&self) -> u64 {
+        self.taken & !FORGOTTEN
+    }
+
+    /// Whether the sender has lost all but what is below [`Standing::taken_below`].
+    pub fn has_forgotten(&self) -> bool {
+        self.taken & FORGOTTEN != 0
+    }
 }
 
 /// The result of a handshake for the conversation above it: the two incarnations that the session is between, and the

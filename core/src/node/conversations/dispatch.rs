@@ -43,7 +43,7 @@ impl ConversationEntry {
     }
 
     /// Lets the sender of a message that no application needs have its receipt.
-    fn discard(&self, shared: &NodeState, id: &MessageId) {
+    pub(super) fn discard(&self, shared: &NodeState, id: &MessageId) {
         lock(&self.state).conversation.on_discarded(shared.now(), id);
     }
 }
@@ -70,6 +70,7 @@ mod tests {
             service: service.clone(),
             in_reply_to: None,
             kind: MessageKind::Request,
+            deliveries: 1,
             body: "?".into(),
         };
         lock(&entry.state).held.extend((0..5000).map(request));

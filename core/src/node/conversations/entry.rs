@@ -86,7 +86,14 @@ impl ConversationEntry {
 
     /// Moves received messages in their order into the mailbox as far as it has room. Only one thread at a time does
     /// so, so that the order is kept; no lock is held while the application is woken.
-    pub(crate) fn deliver(&self, shared: &NodeState) {
+    /// A message that is to be stored waits for the task of the inbox instead.
+    pub(crate) fn deliver(self: &Arc<Self>, shared: &NodeState) {
+        self.deliver_in_memory(shared);
+        // Also when another thread delivers, since that one may have looked before the message was there.
+        self.list(shared);
+    }
+
+    fn deliver_in_memory(&self, shared: &NodeState) {
         let Some(mailbox) = read(&shared.mailboxes).get(self.local()).cloned() else { return };
         // Looked up for the first message: most packets bring none.
         let delivery = OnceCell::new();
@@ -99,7 +106,8 @@ impl ConversationEntry {
                     // The thread that delivers looks again before it ends.
                     return;
                 }
-                if !state.held.is_empty() || state.conversation.has_message() {
+                let has_message = state.conversation.has_message() && !state.is_next_stored();
+                if !state.held.is_empty() || has_message {
                     Self::collect(inbox(), &mut state, &mut batch);
                 }
                 shared.conversations.budget.charge(&mut state);
@@ -317,7 +325,7 @@ fn queue(state: &mut EntryState, now: Time, sent_at: Timestamp, message: &Outgoi
     state.conversation.send_with(now, sent_at, ttl, attributes, message.body.0.clone()).ok()
 }
 
-fn received(message: &Message) -> Event {
+pub(super) fn received(message: &Message) -> Event {
     Event::MessageReceived {
         id: message.id,
         from: message.from,

@@ -127,8 +127,11 @@ impl ConversationEntry {
         journaled.is_recorded = found.is_some();
         let requested_by = journaled.requested_by.take();
         state.journaled = Some(journaled);
-        if let Some(PairState { incarnation, floor, next, .. }) = found {
+        if let Some(PairState { incarnation, floor, next, window }) = found {
             state.conversation.restore(incarnation, floor, next);
+            if let Some(window) = window {
+                state.conversation.restore_received(window.incarnation, window.floor(), window.above());
+            }
         }
         drop(state);
         self.announce_room();

@@ -57,7 +57,8 @@ impl Conversations {
                     () if brought.host == from.host => 2,
                     () => return None,
                 };
-                let is_removable = bytes > 0 && state.is_free() && state.conversation.may_restart(now);
+                let is_removable =
+                    bytes > 0 && state.is_free() && state.conversation.may_restart(now, state.refused());
                 is_removable.then_some((rank, state.used, key.clone()))
             })
             .collect();

@@ -110,7 +110,7 @@ impl ConversationEntry {
         let state = lock(&self.state);
         let is_begun = state.conversation.silence(now) >= BEGUN
             && state.conversation.held_bytes() > 0
-            && state.conversation.may_restart(now);
+            && state.conversation.may_restart(now, state.refused());
         state.is_free() && (is_begun || state.conversation.is_unproven(now, UNPROVEN))
     }
 
@@ -122,7 +122,7 @@ impl ConversationEntry {
         if state.conversation.is_answered() || !state.is_free() {
             return false;
         }
-        let with_application = state.conversation.untaken();
+        let with_application = state.conversation.untaken().saturating_sub(state.refused());
         mailbox.is_none_or(|mailbox| mailbox.drop_sender(self.peer(), with_application))
     }
 }

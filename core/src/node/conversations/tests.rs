@@ -270,6 +270,7 @@ fn from(peer: Address, number: u128, body: &Bytes) -> Message {
         service: Default::default(),
         in_reply_to: None,
         kind: Default::default(),
+        deliveries: 1,
         body: body.clone().into(),
     }
 }

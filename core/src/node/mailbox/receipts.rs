@@ -49,8 +49,13 @@ impl Mailbox {
         PendingLocalReceipt { mailbox: self.clone(), key, receipt: Some(receipt) }
     }
 
-    /// Records that an application has these messages, so that their senders get receipts.
-    pub(crate) fn mark_taken<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) {
+    /// Records that an application has dealt with these messages, so that their senders get receipts, and those that are stored
+    /// are removed from the journal.
+    pub fn mark_taken<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) {
+        let mut messages: Vec<_> = messages.into_iter().collect();
+        if let Some(stored) = &self.shared.stored {
+            messages = stored.acknowledge(messages);
+        }
         let mut fresh = Vec::new();
         {
             let mut receipts = self.receipts();
@@ -138,6 +143,7 @@ mod tests {
                 service: Default::default(),
                 in_reply_to: None,
                 kind: Default::default(),
+                deliveries: 1,
                 body: "x".into(),
             };
             assert!(mailbox.push(message).is_none());

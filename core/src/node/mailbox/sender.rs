@@ -121,15 +121,29 @@ pub(super) struct StoredMessage {
 impl StoredMessage {
     pub(super) fn new(message: Message) -> Box<Self> {
         let Message { id, sent_at, received_at, protection, service, in_reply_to, kind, body, .. } = message;
-        let attributes = Attributes { service, in_reply_to, kind };
+        let attributes = Attributes { service, in_reply_to, kind, durable: false };
         let attributes = (!attributes.is_default()).then(|| Box::new(attributes));
         Box::new(StoredMessage { id, sent_at, received_at, protection, attributes, body })
     }
 
     pub(super) fn message(self, from: Address, to: Address) -> Message {
         let StoredMessage { id, sent_at, received_at, protection, attributes, body } = self;
-        let Attributes { service, in_reply_to, kind } = attributes.map(|boxed| *boxed).unwrap_or_default();
-        Message { id, from, to, sent_at, received_at, protection, service, in_reply_to, kind, body }
+        let attributes = attributes.map(|boxed| *boxed).unwrap_or_default();
+        let Attributes { service, in_reply_to, kind, .. } = attributes;
+        let deliveries = 1;
+        Message {
+            id,
+            from,
+            to,
+            sent_at,
+            received_at,
+            protection,
+            service,
+            in_reply_to,
+            kind,
+            deliveries,
+            body,
+        }
     }
 
     /// Whether it is a request to this service.

@@ -115,6 +115,9 @@ impl MailboxState {
         let senders = std::mem::take(&mut *open.senders());
         let _ = open.tokens.try_recv_batch(&mut Vec::new(), usize::MAX);
         senders.values().for_each(|sender| self.reclaim(sender));
+        if let Some(stored) = &self.stored {
+            stored.forget_service(&open.name);
+        }
     }
 
     /// Removes the requests that wait for a service, unless it is open.

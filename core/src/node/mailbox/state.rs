@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::requests::PendingRequests;
 use super::sender::{OpenService, SenderInbox, StoredMessage};
+use super::stored::StoredMessages;
 use super::taken::MailboxReceipts;
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
@@ -41,6 +42,8 @@ pub(super) struct MailboxState {
     pub(super) requests: Arc<PendingRequests>,
     /// Senders that were removed and may have a token in the queue.
     pub(super) dropped: AtomicUsize,
+    /// The messages that wait in the journal; `None` without one.
+    pub(super) stored: Option<StoredMessages>,
 }
 
 #[derive(Default)]
@@ -133,6 +136,7 @@ impl MailboxState {
             service_room: Notify::new(0),
             requests: Arc::default(),
             dropped: AtomicUsize::new(0),
+            stored: None,
         }
     }
 

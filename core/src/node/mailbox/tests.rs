@@ -28,6 +28,7 @@ fn message(from: u64, number: u128, bytes: usize) -> Message {
         service: Default::default(),
         in_reply_to: None,
         kind: Default::default(),
+        deliveries: 1,
         body: vec![7; bytes].into(),
     }
 }

@@ -1,12 +1,12 @@
 //! The sending of a batch: messages that are to be stored share one commit, and the others are queued at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rouse_journal::{OutboxMessage, Pair};
 
-use super::sent::{Recipient, Sent, is_stored, queue, recipient};
+use super::local::{LocalGroup, ROOM_WAIT};
+use super::sent::{Recipient, Sent, answer_here, is_stored, queue, recipient};
 use crate::node::conversations::journaled::{NewRecord, Storing};
 use crate::node::data_path::DeferredWork;
 use crate::node::reply;
@@ -17,8 +17,6 @@ use crate::rt;
 use crate::stats::Counter;
 use crate::types::{MessageId, Outgoing, SendError};
 
-/// The time that a message waits for room in the journal.
-const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// The messages of one commit, and the bytes of their bodies, since the journal holds them all in memory at once.
 const MOST_MESSAGES: usize = 4096;
 const MOST_BYTES: usize = 16 << 20;
@@ -30,6 +28,8 @@ pub(super) struct BatchSender<'a> {
     /// The results, each at the place of its message.
     sent: Vec<Option<Sent>>,
     group: StoreGroup<'a>,
+    /// The messages to this node itself.
+    local: LocalGroup,
 }
 
 /// Messages that have their sequences and are to be stored in one commit. Its drop withdraws those that were not put, since
@@ -63,7 +63,8 @@ fn withdraw(shared: &NodeState, member: &Member) {
 impl<'a> BatchSender<'a> {
     pub(super) fn new(shared: &'a NodeState, length: usize) -> Self {
         let group = StoreGroup { shared, members: Vec::new(), bytes: 0 };
-        BatchSender { shared, work: DeferredWork::default(), sent: Vec::with_capacity(length), group }
+        let (work, local) = Default::default();
+        BatchSender { shared, work, sent: Vec::with_capacity(length), group, local }
     }
 
     /// Sends what is queued, and returns the results of all messages.
@@ -80,7 +81,8 @@ impl<'a> BatchSender<'a> {
             true => self.store(place, message).await?,
             false => self.queue(place, message).await?,
         }
-        if self.group.members.len() >= MOST_MESSAGES || self.group.bytes >= MOST_BYTES {
+        let messages = self.group.members.len().saturating_add(self.local.len());
+        if messages >= MOST_MESSAGES || self.group.bytes.saturating_add(self.local.bytes()) >= MOST_BYTES {
             self.commit().await?;
         }
         Ok(())
@@ -105,11 +107,15 @@ impl<'a> BatchSender<'a> {
     async fn store(&mut self, place: usize, mut message: Outgoing) -> Result<(), SendError> {
         let shared = self.shared;
         loop {
-            let again = message.clone();
             let (entry, outgoing) = match recipient(shared, message)? {
                 Recipient::Remote(entry, message) => (entry, message),
-                // Looked up once more there, because a message to this node is not stored.
-                Recipient::Local(..) => return self.queue(place, again).await,
+                Recipient::Local(mailbox, message, _) => {
+                    match answer_here(shared, &mailbox, message) {
+                        Ok(sent) => self.accept(place, sent),
+                        Err(message) => self.local.add(shared, place, *message),
+                    }
+                    return Ok(());
+                }
             };
             let seen = entry.room_count();
             let body: Bytes = outgoing.body.0.clone();
@@ -131,10 +137,15 @@ impl<'a> BatchSender<'a> {
 
     /// Stores the messages that wait for it. Those without room wait, and are tried again in their order.
     pub(super) async fn commit(&mut self) -> Result<(), SendError> {
-        match self.group.members.is_empty() {
-            true => Ok(()),
-            false => Box::pin(self.commit_group()).await,
+        if !self.group.members.is_empty() {
+            Box::pin(self.commit_group()).await?;
         }
+        if !self.local.is_empty() {
+            for (place, sent) in Box::pin(self.local.commit(self.shared, &mut self.work)).await? {
+                self.accept(place, sent);
+            }
+        }
+        Ok(())
     }
 
     async fn commit_group(&mut self) -> Result<(), SendError> {

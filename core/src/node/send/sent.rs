@@ -44,11 +44,13 @@ enum ReceiptSource {
     /// The mailbox of this node that the message is in: the future resolves to the microseconds until an application
     /// took the message. The duration is its time to live.
     Local(Option<SharedFuture<oneshot::Receiver<u64>>>, Duration),
+    /// This node, which has the message on its disk or has given it to an application, after so many microseconds.
+    Inbox(u64),
 }
 
 impl Sent {
-    /// Waits until an application of the recipient has taken the message. A message that waits in a mailbox is not
-    /// delivered yet, because the application may never read it.
+    /// Waits until the message is delivered: the recipient has a durable one on its disk if it has a journal, or an application
+    /// there has taken it. A message that waits in a mailbox is not delivered yet, because the recipient may lose it.
     ///
     /// # Errors
     /// [`SendError::Expired`] or [`SendError::Unknown`] when its time to live has run out, [`SendError::Stopped`] when the
@@ -57,6 +59,7 @@ impl Sent {
         let entry = match &self.receipt_source {
             ReceiptSource::Remote(entry) => entry,
             ReceiptSource::Local(receipt, ttl) => return self.delivered_here(receipt.as_ref(), *ttl).await,
+            ReceiptSource::Inbox(elapsed_us) => return Ok(Receipt { id: self.id, elapsed_us: *elapsed_us }),
         };
         let elapsed_us = || u64::try_from(rt::elapsed(self.at).as_micros()).unwrap_or(u64::MAX);
         match entry.delivery_state(self.id) {
@@ -127,7 +130,7 @@ impl Sent {
     pub(super) fn run(&self) -> Option<SendRun> {
         match &self.receipt_source {
             ReceiptSource::Remote(entry) => Some(SendRun { entry: entry.clone(), at: self.at }),
-            ReceiptSource::Local(..) => None,
+            ReceiptSource::Local(..) | ReceiptSource::Inbox(_) => None,
         }
     }
 }
@@ -144,6 +147,40 @@ impl Sent {
     pub(super) fn stored(id: MessageId, to: Address, bytes: u64, entry: Arc<ConversationEntry>) -> Self {
         let receipt_source = ReceiptSource::Remote(entry);
         Sent { id, durable: true, bytes, at: rt::now(), to, receipt_source }
+    }
+}
+
+impl Sent {
+    /// A message to this node itself that is in the inbox of its journal since now.
+    pub(super) fn in_inbox(id: MessageId, to: Address, bytes: u64, at: Instant) -> Self {
+        let elapsed_us = u64::try_from(rt::elapsed(at).as_micros()).unwrap_or(u64::MAX);
+        Sent { id, durable: true, bytes, at, to, receipt_source: ReceiptSource::Inbox(elapsed_us) }
+    }
+}
+
+/// Gives an answer of this node to its own request that waits for it. Another message is returned.
+pub(super) fn answer_here(
+    shared: &NodeState,
+    mailbox: &Mailbox,
+    message: Message,
+) -> Result<Sent, Box<Message>> {
+    if !Mailbox::needs_dispatch(&message) {
+        return Err(Box::new(message));
+    }
+    let (id, to, bytes) = (message.id, message.to, message.body.len() as u64);
+    let event = Event::MessageReceived { id, from: message.from, to, bytes };
+    match mailbox.dispatch(message) {
+        Dispatch::Deliver(message) => Err(Box::new(message)),
+        dispatched => {
+            if !matches!(dispatched, Dispatch::Answered) {
+                shared.stats.drop(DropCause::Unrequested);
+            }
+            shared.stats.count(Counter::MessagesQueued, 1);
+            shared.stats.count(Counter::MessagesReceived, 1);
+            shared.publish(event);
+            let receipt_source = ReceiptSource::Inbox(0);
+            Ok(Sent { id, durable: false, bytes, at: rt::now(), to, receipt_source })
+        }
     }
 }
 
@@ -174,7 +211,7 @@ pub(super) fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipie
     }
     if let Some(mailbox) = read(&shared.mailboxes).get(&message.to).cloned() {
         let (now, ttl) = (rt::wall_clock(), Duration::from_millis(message.ttl_ms));
-        let Attributes { service, in_reply_to, kind } = attributes;
+        let Attributes { service, in_reply_to, kind, .. } = attributes;
         let message = Message {
             id: shared.local_ids.next(),
             from,
@@ -185,6 +222,7 @@ pub(super) fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipie
             service,
             in_reply_to,
             kind,
+            deliveries: 1,
             body: message.body,
         };
         return Ok(Recipient::Local(mailbox, message, ttl));

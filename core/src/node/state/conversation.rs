@@ -108,6 +108,7 @@ impl EntryState {
             && self.held.is_empty()
             && !self.delivering
             && !self.is_opening()
+            && !self.journaled.as_ref().is_some_and(|journaled| journaled.is_storing)
     }
 }
 
@@ -178,6 +179,10 @@ impl ConversationEntry {
         let (now, mut room, mut bytes) = (rt::wall_clock(), inbox.room(most), 0);
         while batch.len() < PORTION {
             let next = state.held.front().map(|message| message.body.len());
+            if next.is_none() && state.is_next_stored() {
+                // The task of the inbox takes it.
+                return;
+            }
             let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
             if !room.fits(batch.len(), bytes + next) {
                 inbox.report_room();

@@ -1,15 +1,18 @@
 //! The journal of a node, and the queue of its task.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use rouse_journal::{Completion, Journal, Pair, Refusal};
 
 use crate::message::LoadRequest;
+use crate::node::mailbox::lending::LendQueue;
 use crate::node::reply::ReplySender;
 use crate::node::state::conversation::ConversationEntry;
 use crate::notify::Notify;
-use crate::types::{MessageId, SendError};
+use crate::types::{Message, MessageId, SendError};
 
 /// The journal of a node. Its completions are awaited by a task of their own, so that nothing on the data path waits for the
 /// disk.
@@ -18,6 +21,25 @@ pub(crate) struct JournalState {
     /// The operations that the task has to begin. Each conversation has one of each kind at most, and each sender that
     /// waits has one.
     pub(crate) requests: Notify<Vec<JournalRequest>>,
+    /// The messages that are to be put into the inbox. Each conversation is listed once.
+    pub(crate) arrivals: Notify<VecDeque<NewArrival>>,
+    /// The requests of mailboxes.
+    pub(crate) lending: Arc<LendQueue>,
+    is_closed: AtomicBool,
+}
+
+/// A source of messages that are to be put into the inbox.
+pub(crate) enum NewArrival {
+    /// A conversation whose next message is a stored one of its sender.
+    Conversation(Arc<ConversationEntry>),
+    /// A message of this node to itself.
+    Local(LocalArrival),
+}
+
+/// A message of this node to itself that is to be stored. It is given its id when it is.
+pub(crate) struct LocalArrival {
+    pub(crate) message: Message,
+    pub(crate) reply: ReplySender<Result<MessageId, StoreRefusal>>,
 }
 
 /// The outcomes of messages that were to be stored, in their order.
@@ -56,14 +78,45 @@ pub(crate) enum JournalRequest {
 
 impl JournalState {
     pub(crate) fn new(journal: Arc<dyn Journal>) -> Self {
-        JournalState { journal, requests: Notify::new(vec![JournalRequest::Scan]) }
+        JournalState {
+            journal,
+            requests: Notify::new(vec![JournalRequest::Scan]),
+            arrivals: Notify::default(),
+            lending: Arc::default(),
+            is_closed: AtomicBool::new(false),
+        }
     }
 
     /// Lets the task begin these operations. No lock is held, since this wakes the task.
     pub(crate) fn request(&self, requests: impl IntoIterator<Item = JournalRequest>) {
         let mut requests = requests.into_iter().peekable();
-        if requests.peek().is_some() {
+        if requests.peek().is_some() && !self.is_closed.load(SeqCst) {
             self.requests.write().extend(requests);
+            self.drop_if_closed();
+        }
+    }
+
+    /// Lets the task store messages. No lock is held.
+    pub(crate) fn receive(&self, arrival: NewArrival) {
+        if !self.is_closed.load(SeqCst) {
+            self.arrivals.write().push_back(arrival);
+            self.drop_if_closed();
+        }
+    }
+
+    /// Drops all that waits, since no task carries it out any more.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, SeqCst);
+        self.drop_if_closed();
+        self.lending.close();
+    }
+
+    fn drop_if_closed(&self) {
+        if self.is_closed.load(SeqCst) {
+            // Dropped after the locks are released, because that wakes the applications that wait.
+            let requests = std::mem::take(&mut *self.requests.write());
+            let arrivals = std::mem::take(&mut *self.arrivals.write());
+            drop((requests, arrivals));
         }
     }
 }

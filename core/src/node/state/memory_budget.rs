@@ -121,6 +121,7 @@ impl MemoryBudget {
     /// Charges the bytes that a conversation holds now, in place of its last charge.
     pub(crate) fn charge(&self, state: &mut EntryState) {
         let in_hand: usize = state.held.iter().map(|message| message.body.len()).sum();
+        let in_hand = in_hand.saturating_add(state.unstored_bytes());
         let bytes = if state.gone { 0 } else { state.conversation.held_bytes() + in_hand };
         let charge = Charge { bytes, from: state.from };
         let before = std::mem::replace(&mut state.charge, charge);

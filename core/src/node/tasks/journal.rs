@@ -165,7 +165,7 @@ async fn put(
     Served { entries, ..Served::default() }
 }
 
-fn refusal(refusal: Refusal) -> StoreRefusal {
+pub(super) fn refusal(refusal: Refusal) -> StoreRefusal {
     match refusal {
         Refusal::Full { holder, held, limit } => {
             StoreRefusal::Full(SendError::JournalFull { holder, held, limit })
@@ -175,7 +175,7 @@ fn refusal(refusal: Refusal) -> StoreRefusal {
     }
 }
 
-fn failure(error: &JournalError) -> StoreRefusal {
+pub(super) fn failure(error: &JournalError) -> StoreRefusal {
     StoreRefusal::Failed(SendError::NotStored(error.to_string()))
 }
 
@@ -229,6 +229,7 @@ async fn load(
             service: message.service,
             in_reply_to: message.in_reply_to,
             kind: MessageKind::Plain,
+            durable: true,
         },
         body: message.body,
     });

@@ -230,7 +230,7 @@ impl ConversationWorld {
                 assert_eq!((message.from, message.to), (address(1 - number), address(number)));
                 side.conversation.on_taken(self.now, &message.id, &message.id);
                 let Message { service, in_reply_to, kind, body, .. } = message;
-                side.inbox.push((Attributes { service, in_reply_to, kind }, body.0));
+                side.inbox.push((Attributes { service, in_reply_to, kind, durable: false }, body.0));
             }
             if !self.honest {
                 side.inbox.clear();

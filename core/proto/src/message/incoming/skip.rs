@@ -1,6 +1,7 @@
 //! Sequences that their sender has withdrawn.
 
 use std::ops::Bound::{Excluded, Included};
+use std::ops::Range;
 
 use super::removal::release;
 use super::{Incoming, SKIPPED_COST};
@@ -35,6 +36,13 @@ impl Incoming {
         }
         self.pass_skipped();
         if wanted > window { Err(DropCause::OverCredit) } else { Ok(()) }
+    }
+
+    /// Begins with these sequences settled: all below `floor`, and those in `above`, which are disjoint and in order.
+    pub(crate) fn restore(&mut self, floor: u64, above: &[Range<u64>]) {
+        self.next = floor;
+        self.skipped = above.iter().map(|range| (range.start, range.end)).collect();
+        self.pass_skipped();
     }
 
     /// Advances beyond withdrawn sequences, so that they do not hold up the messages after them.

@@ -1,13 +1,15 @@
 //! Filling packets from the queue.
 
-use super::{QueuedMessage, SendQueue};
+use super::{QueuedMessage, SendQueue, Storage};
 use crate::message::packet_builder::{MessageContent, PacketBuilder, Written};
 use crate::message::recovery::Piece;
+use crate::types::Attributes;
 
 impl QueuedMessage {
     /// The message as a packet carries it.
     fn content(&self, seq: u64) -> MessageContent<'_> {
-        let attributes = self.attributes.as_deref();
+        let stored = (self.storage != Storage::Memory).then_some(Attributes::STORED);
+        let attributes = self.attributes.as_deref().or(stored);
         MessageContent { seq, sent_at: self.sent_at, attributes, body: &self.body }
     }
 }

@@ -8,7 +8,7 @@ use crate::message::config::WINDOW;
 use crate::message::event::ConversationEvent;
 use crate::message::recovery::Piece;
 use crate::time::Time;
-use crate::types::MessageId;
+use crate::types::{MessageId, MessageKind};
 
 impl SendQueue {
     /// Withdraws a message; returns false if it is not queued any more.
@@ -86,6 +86,33 @@ impl SendQueue {
             self.report_room(events);
         }
         Ok(progress)
+    }
+
+    /// Withdraws the messages beside a journal that are in memory alone and of which a part was sent. Requests and their
+    /// answers stay, since the end that waits for one recognizes a second.
+    pub(crate) fn withdraw_volatile(&mut self, events: &mut VecDeque<ConversationEvent>) {
+        if self.backlog.is_none() {
+            return;
+        }
+        let end =
+            usize::try_from(self.next.saturating_sub(self.base)).unwrap_or(usize::MAX).saturating_add(1);
+        for index in 0..self.messages.len().min(end) {
+            let Some(message) = self.messages.get(index) else { break };
+            let kind = message.attributes.as_ref().map_or(MessageKind::Plain, |attributes| attributes.kind);
+            let seq = self.base.saturating_add(as_u64(index));
+            let has_left = message.sent > 0 || seq < self.next;
+            if message.storage == Storage::Memory
+                && kind == MessageKind::Plain
+                && has_left
+                && self.withdraw(index)
+            {
+                events.push_back(ConversationEvent::Expired {
+                    id: message_id(self.incarnation, seq),
+                    had_left: true,
+                });
+            }
+        }
+        self.report_room(events);
     }
 
     /// Withdraws a message; returns false if it is withdrawn already.

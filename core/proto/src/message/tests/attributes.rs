@@ -47,7 +47,12 @@ fn part(above: u16, offset: u32, out: &mut Vec<u8>) {
 }
 
 fn attributes_of(message: &Message) -> Attributes {
-    Attributes { service: message.service.clone(), in_reply_to: message.in_reply_to, kind: message.kind }
+    Attributes {
+        service: message.service.clone(),
+        in_reply_to: message.in_reply_to,
+        kind: message.kind,
+        durable: false,
+    }
 }
 
 /// The packets that a conversation sends for these messages, at once, so that they are gathered as far as they fit.
@@ -144,7 +149,8 @@ fn attributes_that_are_reserved_or_contradict_each_other_are_malformed() {
             .chain([1, b'a'].repeat(usize::from(flags & 1)))
             .chain([7; 16].repeat(usize::from(flags >> 1 & 1)))
             .collect();
-        let is_valid = matches!(flags & !3, 0 | 4) || (matches!(flags & !3, 8 | 16 | 32) && flags & 2 != 0);
+        let is_valid =
+            matches!(flags & !3, 0 | 4 | 64) || (matches!(flags & !3, 8 | 16 | 32) && flags & 2 != 0);
         assert_eq!(handle(&fields).is_ok(), is_valid, "flags {flags:#b}");
     }
     let long: Vec<u8> = [1, 65].into_iter().chain([b'a'; 65]).collect();
@@ -216,7 +222,7 @@ fn any_attributes() -> impl Strategy<Value = Attributes> {
             (4, Some(_)) => MessageKind::Answer,
             _ => MessageKind::Plain,
         };
-        Attributes { service: Service::new(&name).unwrap(), in_reply_to, kind }
+        Attributes { service: Service::new(&name).unwrap(), in_reply_to, kind, durable: false }
     })
 }
 
