@@ -27,6 +27,7 @@ mod admin;
 mod admission;
 mod client;
 mod client_connection;
+mod client_journal;
 mod client_requests;
 mod connect;
 mod credit;

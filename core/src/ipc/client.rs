@@ -17,8 +17,7 @@ use crate::ipc::sent::ClientSent;
 use crate::ipc::subscription::{Subscription, Tracing};
 use crate::ipc::{connect, lookup::Search};
 use crate::types::{
-    Body, Dialled, MAX_MESSAGE, Message, MessageId, Outgoing, Peer, Pong, Route, SendError, Service, Status,
-    Unfinished, WaitingMessage,
+    Body, Dialled, MAX_MESSAGE, Message, Outgoing, Peer, Pong, Route, SendError, Service, Status, Unfinished,
 };
 
 /// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one
@@ -115,7 +114,7 @@ impl Client {
     }
 
     /// The inbox of [`Client::address`].
-    pub(super) fn inbox(&self) -> &ClientMailbox {
+    pub(super) fn own_inbox(&self) -> &ClientMailbox {
         &self.inbox
     }
 
@@ -338,23 +337,6 @@ impl Client {
         expect_reply!(self.connection.call(call).await?, Reply::Text(text) => text)
     }
 
-    /// The messages in the daemon's journal that this user has sent and that are not delivered yet: at most `limit`.
-    pub async fn outbox(&self, limit: usize) -> Result<Vec<WaitingMessage>, ClientError> {
-        let call = Call::Outbox { limit: u32::try_from(limit).unwrap_or(u32::MAX) };
-        expect_reply!(self.connection.call(call).await?, Reply::Outbox(list) => list)
-    }
-
-    /// A message in the daemon's journal that is not delivered yet, with its body.
-    pub async fn outbox_message(&self, id: &MessageId) -> Result<(WaitingMessage, Body), ClientError> {
-        let call = Call::OutboxMessage { id: *id };
-        expect_reply!(self.connection.call(call).await?, Reply::OutboxMessage(found) => *found)
-    }
-
-    /// Cancels a message in the daemon's journal. One of which a part was sent may be received nevertheless.
-    pub async fn cancel(&self, id: &MessageId) -> Result<(), ClientError> {
-        self.command(Call::CancelMessage { id: *id }).await
-    }
-
     /// Lets the daemon read its configuration again. Returns a text about the changes.
     pub async fn reload(&self) -> Result<String, ClientError> {
         expect_reply!(self.connection.call(Call::Reload).await?, Reply::Text(text) => text)
@@ -380,7 +362,7 @@ impl Client {
     }
 
     /// Makes a call whose reply carries no value.
-    async fn command(&self, call: Call) -> Result<(), ClientError> {
+    pub(super) async fn command(&self, call: Call) -> Result<(), ClientError> {
         expect_reply!(self.connection.call(call).await?, Reply::Done => ())
     }
 }

@@ -199,7 +199,7 @@ impl Multiplexer {
     fn unwanted(&self, end: Result<Option<Reply>, Failure>) {
         let frame = match end {
             Ok(Some(Reply::Messages(fetched))) => {
-                ClientFrame::Return { tickets: fetched.iter().map(|fetched| fetched.ticket).collect() }
+                ClientFrame::Release { tickets: fetched.iter().map(|fetched| fetched.ticket).collect() }
             }
             Ok(Some(Reply::Sent(sent))) => {
                 ClientFrame::Forget { tickets: sent.iter().map(|sent| sent.ticket).collect() }
@@ -304,9 +304,10 @@ impl ClientConnection {
         self.mux.send(&ClientFrame::Confirm { tickets });
     }
 
-    /// Gives messages back to their inboxes.
-    pub(super) fn give_back(&self, tickets: Vec<u64>) {
-        self.mux.send(&ClientFrame::Return { tickets });
+    /// Gives messages back to their inboxes. The attempt to deliver them counts if the application has seen them.
+    pub(super) fn give_back(&self, tickets: Vec<u64>, is_seen: bool) {
+        let frame = if is_seen { ClientFrame::Return { tickets } } else { ClientFrame::Release { tickets } };
+        self.mux.send(&frame);
     }
 
     /// Announces that the receipt of a message is not wanted. Several are announced in one frame.

@@ -54,7 +54,7 @@ impl Client {
     /// # Errors
     /// [`ServiceTooLong`] when the name is longer than [`Service::MAX`](crate::types::Service::MAX).
     pub fn service(&self, name: impl AsRef<str>) -> Result<ClientMailbox, ServiceTooLong> {
-        self.inbox().service(name)
+        self.own_inbox().service(name)
     }
 
     /// Serves the requests to a service of [`Client::address`], up to 64 at a time, until the future is dropped. The

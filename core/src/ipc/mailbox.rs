@@ -115,7 +115,8 @@ impl ClientMailbox {
     }
 }
 
-/// A message that is not yet confirmed. When it is dropped, the message goes back to the head of its inbox.
+/// A message that is not yet confirmed. When it is dropped, the message goes back to the head of its inbox. A durable one
+/// counts the attempt to deliver it, and becomes a dead letter after the last one that is allowed.
 #[derive(Debug)]
 pub struct Delivery {
     message: Message,
@@ -144,10 +145,17 @@ impl Delivery {
     }
 }
 
+impl Delivery {
+    /// Gives the message back without an attempt, because it was not looked at.
+    pub fn release(mut self) {
+        self.connection.give_back(self.ticket.take().into_iter().collect(), false);
+    }
+}
+
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.connection.give_back(vec![ticket]);
+            self.connection.give_back(vec![ticket], true);
         }
     }
 }
@@ -189,7 +197,8 @@ impl Stream for ClientMessages {
 impl Drop for ClientMessages {
     fn drop(&mut self) {
         if !self.ready.is_empty() {
-            self.mailbox.connection.give_back(self.ready.iter().map(|fetched| fetched.ticket).collect());
+            let tickets = self.ready.iter().map(|fetched| fetched.ticket).collect();
+            self.mailbox.connection.give_back(tickets, false);
         }
     }
 }

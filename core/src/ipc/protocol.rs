@@ -18,7 +18,7 @@ use crate::types::MAX_MESSAGE;
 use crate::wire::codec::{BorrowDecode, Encode};
 
 /// The version of everything in this file. A change to any of it is a new version.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The longest frame, in bytes: the longest message and its fields.
 pub const MAX_FRAME: usize = 17 << 20;
@@ -136,7 +136,7 @@ pub enum ClientFrame {
         /// The tickets of [`Fetched`] messages.
         tickets: Vec<u64>,
     },
-    /// Gives messages back to the heads of their inboxes.
+    /// Gives messages back to the heads of their inboxes, since the application could not deal with them.
     Return {
         /// The tickets of [`Fetched`] messages.
         tickets: Vec<u64>,
@@ -144,6 +144,11 @@ pub enum ClientFrame {
     /// Announces that the receipts of sent messages are not wanted.
     Forget {
         /// The tickets of [`SentInfo`].
+        tickets: Vec<u64>,
+    },
+    /// Gives messages back that the application has not seen, so that no attempt to deliver them is counted.
+    Release {
+        /// The tickets of [`Fetched`] messages.
         tickets: Vec<u64>,
     },
 }
@@ -154,6 +159,7 @@ impl ClientFrame {
         match self {
             ClientFrame::Confirm { tickets }
             | ClientFrame::Return { tickets }
+            | ClientFrame::Release { tickets }
             | ClientFrame::Forget { tickets } => tickets.len(),
             ClientFrame::Call { .. } | ClientFrame::Cancel { .. } | ClientFrame::Credit { .. } => 0,
         }

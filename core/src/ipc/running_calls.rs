@@ -76,7 +76,8 @@ impl RunningCalls {
                 }
             }
             ClientFrame::Confirm { tickets } => session.unconfirmed.confirm(&tickets),
-            ClientFrame::Return { tickets } => session.unconfirmed.give_back(tickets),
+            ClientFrame::Return { tickets } => session.unconfirmed.give_back(tickets, |_| true),
+            ClientFrame::Release { tickets } => session.unconfirmed.give_back(tickets, |_| false),
             ClientFrame::Forget { tickets } => session.forget(&tickets),
         }
     }

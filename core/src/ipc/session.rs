@@ -26,6 +26,7 @@ use open_services::OpenServices;
 
 mod messages;
 mod open_services;
+mod unread_messages;
 
 mod waiting_messages;
 
@@ -229,6 +230,10 @@ impl<A: Admin> ClientSession<A> {
             call @ (Call::Outbox { .. } | Call::OutboxMessage { .. } | Call::CancelMessage { .. }) => {
                 Box::pin(self.waiting_messages(call)).await?
             }
+            call @ (Call::Inbox { .. }
+            | Call::InboxMessage { .. }
+            | Call::ReviveMessage { .. }
+            | Call::DiscardMessage { .. }) => Box::pin(self.unread_messages(call)).await?,
             call => self.administer(call).await?,
         })
     }

@@ -70,8 +70,9 @@ impl UnconfirmedMessages {
         }
     }
 
-    /// Puts the messages back to the heads of their inboxes.
-    pub(super) fn give_back(&self, mut tickets: Vec<u64>) {
+    /// Puts the messages back to the heads of their inboxes. `is_seen` decides for each whether the attempt to deliver it
+    /// counts.
+    pub(super) fn give_back(&self, mut tickets: Vec<u64>, mut is_seen: impl FnMut(&Message) -> bool) {
         // Messages that arrived in one millisecond have the order of their tickets.
         tickets.sort_unstable_by(|a, b| b.cmp(a));
         let mut messages: Vec<Message> = {
@@ -86,14 +87,25 @@ impl UnconfirmedMessages {
         messages.sort_by_key(|message| std::cmp::Reverse(message.received_at));
         for message in messages {
             self.served.remove(message.from, message.id);
-            give_back(&self.node, message);
+            let is_seen = is_seen(&message);
+            give_back(&self.node, message, is_seen);
         }
     }
 
-    /// Puts all messages back.
+    /// Puts all messages back, because the client has gone. Only the first one for each service counts an attempt: a client
+    /// that fails on one message has not looked at those behind it.
     pub(super) fn return_all(&self) {
-        let tickets = self.lock().by_ticket.keys().copied().collect();
-        self.give_back(tickets);
+        let (tickets, first): (Vec<u64>, BTreeMap<_, _>) = {
+            let table = self.lock();
+            let mut first = BTreeMap::new();
+            for message in table.by_ticket.values() {
+                first.entry((message.to, message.service.clone())).or_insert(message.id);
+            }
+            (table.by_ticket.keys().copied().collect(), first)
+        };
+        self.give_back(tickets, |message| {
+            first.get(&(message.to, message.service.clone())) == Some(&message.id)
+        });
     }
 }
 
@@ -103,10 +115,11 @@ impl Drop for UnconfirmedMessages {
     }
 }
 
-/// Puts a message back to the head of its inbox.
-pub(super) fn give_back(node: &Node, message: Message) {
-    match node.mailbox(&message.to).filter(|_| message.to != node.address()) {
-        Some(mailbox) => mailbox.unrecv(message),
-        None => node.unrecv(message),
+/// Puts a message back to the head of its inbox. The attempt to deliver it counts if the application has seen it.
+pub(super) fn give_back(node: &Node, message: Message, is_seen: bool) {
+    let Some(mailbox) = node.mailbox(&message.to) else { return };
+    match is_seen {
+        true => mailbox.unrecv(message),
+        false => mailbox.unfetch(message),
     }
 }

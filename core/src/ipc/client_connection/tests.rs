@@ -33,7 +33,7 @@ fn use_it(connection: &Arc<ClientConnection>, locked: &AtomicUsize) {
     let _ = pin!(connection.flushed()).now_or_never();
     let _ = pin!(connection.closed()).now_or_never();
     connection.forget(7);
-    connection.give_back(vec![7]);
+    connection.give_back(vec![7], true);
 }
 
 /// A waker that uses the connection when it is called and when it is dropped.

@@ -5,7 +5,7 @@ use crate::ipc::admin::{AdminError, IdentityInfo, NameInfo, PeerInfo};
 use crate::ipc::protocol::LONG_LIST;
 use crate::types::{
     Body, Dialled, Event, Hop, Message, MessageId, Outgoing, Peer, PingError, Pong, Receipt, RequestError,
-    Route, SendError, Service, Status, Timestamp, Unfinished, WaitingMessage,
+    Route, SendError, Service, Status, Timestamp, Unfinished, UnreadMessage, WaitingMessage,
 };
 use crate::wire::codec::{BorrowDecode, Decode, Encode};
 
@@ -117,6 +117,29 @@ pub enum Call {
         /// Its id.
         id: MessageId,
     },
+    /// The received messages in the journal for the user's addresses that no application has acknowledged:
+    /// [`Reply::Inbox`].
+    Inbox {
+        /// Whether the dead letters are wanted, instead of those that wait.
+        dead: bool,
+        /// The most messages.
+        limit: u32,
+    },
+    /// A received message in the journal, waiting or dead: [`Reply::InboxMessage`].
+    InboxMessage {
+        /// Its id.
+        id: MessageId,
+    },
+    /// Lets a dead letter wait for an application again: [`Reply::Done`].
+    ReviveMessage {
+        /// Its id.
+        id: MessageId,
+    },
+    /// Removes a received message from the journal, waiting or dead: [`Reply::Done`].
+    DiscardMessage {
+        /// Its id.
+        id: MessageId,
+    },
     /// Reads the configuration again: [`Reply::Text`].
     Reload,
     /// Stops the daemon: [`Reply::Unfinished`].
@@ -143,6 +166,7 @@ impl Call {
                 | Call::Names
                 | Call::PeerList
                 | Call::Outbox { .. }
+                | Call::Inbox { .. }
         )
     }
 
@@ -185,6 +209,10 @@ pub enum Reply {
     Outbox(Vec<WaitingMessage>),
     /// A message that is not delivered, with its body.
     OutboxMessage(Box<(WaitingMessage, Body)>),
+    /// Received messages that no application has acknowledged.
+    Inbox(Vec<UnreadMessage>),
+    /// A received message with its body.
+    InboxMessage(Box<(UnreadMessage, Body)>),
     /// A report for people.
     Text(String),
     /// The messages that the daemon has not delivered when it stops.
@@ -204,6 +232,7 @@ impl Reply {
             Reply::Names(list) => list.len(),
             Reply::PeerList(list) => list.len(),
             Reply::Outbox(list) => list.len(),
+            Reply::Inbox(list) => list.len(),
             _ => 0,
         };
         entries > LONG_LIST

@@ -41,7 +41,7 @@ impl<A: Admin> ClientSession<A> {
         })?;
         let fitting = fitting(&messages);
         for message in messages.drain(fitting..).rev() {
-            give_back(&self.node, message);
+            give_back(&self.node, message, false);
         }
         let fetched = messages.into_iter().map(|message| Fetched {
             ticket: self.unconfirmed.add(&message),

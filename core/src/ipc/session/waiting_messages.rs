@@ -7,9 +7,9 @@ use crate::journal::JournalError;
 use crate::types::{Body, MessageId, WaitingMessage};
 
 /// The most messages of one list.
-const MOST_LISTED: usize = 10_000;
+pub(super) const MOST_LISTED: usize = 10_000;
 
-fn unreadable(error: &JournalError) -> Failure {
+pub(super) fn unreadable(error: &JournalError) -> Failure {
     AdminError::new(Denial::Failed, error.to_string(), "`rouse status` shows the state of the journal").into()
 }
 
