@@ -142,11 +142,11 @@ pub struct Conversation {
 impl Conversation {
     /// A conversation between `local` and `peer`. `incarnation` is random, not 0, and used for no other.
     pub fn new(config: ConversationConfig, local: Address, peer: Address, incarnation: u64) -> Self {
-        Self::between(config, Arc::new(Ends { peer, local }), incarnation)
+        Self::between(config, Arc::new(Ends { peer, local }), incarnation, Time::ZERO)
     }
 
-    /// As `new`, with ends that are shared with other owners in order to save memory.
-    pub fn between(config: ConversationConfig, ends: Arc<Ends>, incarnation: u64) -> Self {
+    /// As `new`, with ends that are shared with other owners in order to save memory. Its silence counts from `now`.
+    pub fn between(config: ConversationConfig, ends: Arc<Ends>, incarnation: u64, now: Time) -> Self {
         let incarnation = incarnation.max(1);
         let credit_bytes = u32::try_from(config.credit_bytes).unwrap_or(u32::MAX).max(256 << 10);
         let messages = u64::try_from(config.credit_messages).unwrap_or(u64::MAX);
@@ -154,7 +154,7 @@ impl Conversation {
         Conversation {
             ends,
             clock: Time::ZERO,
-            last_used: Time::ZERO,
+            last_used: now,
             last_received: Time::ZERO,
             reachable: false,
             is_route_too_small: false,

@@ -67,7 +67,7 @@ impl Conversations {
         let entry = conversations.entry(ends.clone()).or_insert_with(|| {
             is_new = true;
             let incarnation = rt::random_u64().unwrap_or(now.as_nanos());
-            let mut conversation = Conversation::between(self.config, ends.clone(), incarnation);
+            let mut conversation = Conversation::between(self.config, ends.clone(), incarnation, now);
             conversation.set_reachable(now, route(shared, peer).is_some());
             Arc::new(ConversationEntry::new(ends, conversation, now, shared.journal.is_some()))
         });

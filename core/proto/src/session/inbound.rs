@@ -39,7 +39,13 @@ impl Sessions {
         match self.partial.take(now, &local, &hop, payload)? {
             None => Ok(()),
             Some(whole) if whole.message == MESSAGE_REQUEST => self.on_request(now, local, hop, &whole),
-            Some(whole) => self.on_response(now, local, &whole),
+            Some(whole) => {
+                let result = self.on_response(now, local, &whole);
+                if result != Err(DropCause::BadHandshake) {
+                    self.partial.forget(&local, &hop, &whole);
+                }
+                result
+            }
         }
     }
 

@@ -3,6 +3,10 @@
 //! A message whose parts do not all arrive is kept until it expires: when its sender repeats it, the parts that were
 //! lost complete it. Memory follows the bytes that arrived, and the number of messages is bounded for each neighbour. A
 //! message belongs to the neighbour over which its parts came, so that a guess by another node does not spoil it.
+//!
+//! A responder that has forgotten a request answers its repetition with another response of the same name. Parts of the
+//! two may meet here, so a response that does not verify is kept, and is tried again with each part that replaces one
+//! of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +15,7 @@ use super::places::{Place, PlaceLimits, Places, PreviousHop};
 use crate::address::Address;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::session::{MAX_PARTS, PART_LEN, PartHeader};
+use crate::wire::session::{MAX_PARTS, MESSAGE_RESPONSE, PART_LEN, PartHeader};
 
 /// The time for which the parts of a message are kept. It is longer than the time between two repetitions, so that a
 /// repetition completes what the one before has left.
@@ -61,11 +65,12 @@ impl PartialMessages {
         }
     }
 
-    /// Takes a part. Returns the message when it is whole.
+    /// Takes a part. Returns the message when it is whole. A response is kept until [`PartialMessages::forget`].
     ///
     /// # Errors
-    /// [`DropCause::BadHandshake`] when the part is malformed, or contradicts one that arrived before and takes its place;
-    /// [`DropCause::Duplicate`] for one that arrived before; [`DropCause::HandshakeLimit`] when there is no place.
+    /// [`DropCause::BadHandshake`] when the part is malformed, or contradicts one that arrived before and takes its place,
+    /// while others are missing; [`DropCause::Duplicate`] for one that arrived before; [`DropCause::HandshakeLimit`] when
+    /// there is no place.
     pub(super) fn take(
         &mut self,
         now: Time,
@@ -87,22 +92,33 @@ impl PartialMessages {
         let partial =
             self.messages.entry(key).or_insert_with(|| PartialMessage { parts: Default::default(), until });
         let slot = partial.parts.get_mut(usize::from(number)).ok_or(DropCause::BadHandshake)?;
-        match slot {
-            Some(kept) if **kept == *bytes => return Err(DropCause::Duplicate),
-            Some(kept) => {
-                // One of the two is bad. The later one stays, since a true one comes again.
-                *kept = bytes.into();
-                return Err(DropCause::BadHandshake);
-            }
-            None => *slot = Some(bytes.into()),
+        if slot.as_ref().is_some_and(|kept| **kept == *bytes) {
+            return Err(DropCause::Duplicate);
         }
+        // Where two contradict each other, one is bad. The later one stays, since a true one comes again.
+        let contradicts = slot.replace(bytes.into()).is_some();
         let count = usize::from(total).div_ceil(PART_LEN);
         if partial.parts.iter().take(count).any(Option::is_none) {
-            return Ok(None);
+            return if contradicts { Err(DropCause::BadHandshake) } else { Ok(None) };
         }
         let bytes = partial.parts.iter().flatten().flat_map(|part| part.iter().copied()).collect();
-        self.remove(&key);
+        if message != MESSAGE_RESPONSE {
+            self.remove(&key);
+        }
         Ok(Some(WholeMessage { message, id, bytes }))
+    }
+
+    /// Removes a response that needs no other part.
+    pub(super) fn forget(&mut self, local: &Address, hop: &PreviousHop, whole: &WholeMessage) {
+        let WholeMessage { message, id, bytes } = whole;
+        let total = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        self.remove(&PartialKey {
+            neighbour: hop.neighbour,
+            local: *local,
+            message: *message,
+            id: *id,
+            total,
+        });
     }
 
     fn remove(&mut self, key: &PartialKey) {
@@ -138,7 +154,7 @@ impl PartialMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::session::{MESSAGE_REQUEST, MESSAGE_RESPONSE, parts};
+    use crate::wire::session::{MESSAGE_REQUEST, parts};
 
     const NOW: Time = Time::from_millis(1000);
 
@@ -182,6 +198,23 @@ mod tests {
         pool.take(NOW, &local(), &hop(1), &all[2]).unwrap();
         let whole = pool.take(NOW, &local(), &hop(1), &all[3]).unwrap().unwrap();
         assert_eq!(whole.bytes, message());
+    }
+
+    #[test]
+    fn a_response_that_meets_parts_of_an_earlier_one_is_whole_after_its_last_part() {
+        let mut pool = PartialMessages::new();
+        let (mut earlier, later) = (message(), parts(MESSAGE_RESPONSE, 9, &message()));
+        earlier.iter_mut().for_each(|byte| *byte ^= 1);
+        let earlier = parts(MESSAGE_RESPONSE, 9, &earlier);
+        for part in &earlier[1..] {
+            assert_eq!(pool.take(NOW, &local(), &hop(1), part), Ok(None));
+        }
+        let last = later.iter().map(|part| pool.take(NOW, &local(), &hop(1), part)).last().unwrap();
+        let whole = WholeMessage { message: MESSAGE_RESPONSE, id: 9, bytes: message() };
+        assert_eq!(last, Ok(Some(whole)));
+        assert_eq!(pool.take(NOW, &local(), &hop(1), &later[0]), Err(DropCause::Duplicate));
+        pool.forget(&local(), &hop(1), &last.unwrap().unwrap());
+        assert_eq!((pool.len(), pool.deadline()), (0, None));
     }
 
     #[test]

@@ -126,3 +126,6 @@ impl ConversationEntry {
         mailbox.is_none_or(|mailbox| mailbox.drop_sender(self.peer(), with_application))
     }
 }
+
+#[cfg(test)]
+mod tests;

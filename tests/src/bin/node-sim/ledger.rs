@@ -315,7 +315,8 @@ impl Ledger {
         let now = self.now;
         let is_open = |entry: &Entry| {
             let is_lost_with_its_process = entry.draft.promise != Promise::Durable && entry.has_restarted;
-            let is_held = entry.taken.iter().any(|taken| !taken.is_given_back);
+            // One that was given back may have its receipt already, and is lost with the process of its application.
+            let is_held = !entry.taken.is_empty();
             matches!(entry.acceptance, Acceptance::Accepted(_))
                 && entry.draft.promise != Promise::Request
                 && !is_lost_with_its_process

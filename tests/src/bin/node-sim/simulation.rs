@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rouse_core::VirtualRuntime;
 use rouse_core::netmod::mem::{Impairments, MemNet};
+use rouse_core::{RouteState, VirtualRuntime};
 use rouse_tests::SeededRandom;
 
 use crate::ledger::{Counts, Ledger};
@@ -223,6 +223,7 @@ impl Simulation {
             }
             if now - begin > patience {
                 let text = self.unfinished();
+                self.explain();
                 self.world.ledger().violate(format!("{patience:?} after the last fault: {text}"));
                 return now - begin;
             }
@@ -247,6 +248,21 @@ impl Simulation {
         let open = ledger.unfinished();
         let first: Vec<_> = open.iter().take(3).map(|number| ledger.describe(*number)).collect();
         format!("{} messages are not delivered, such as {first:?}; outboxes hold {outboxes:?}", open.len())
+    }
+
+    /// Adds to the trace what each node knows, for the search of a cause.
+    fn explain(&self) {
+        for machine in &self.machines {
+            let Some(running) = machine.running() else { continue };
+            let (status, routes) =
+                self.runtime.block_on(async { (running.node.status().await, running.node.routes().await) });
+            let active: Vec<_> = routes.iter().filter(|route| route.state == RouteState::Active).collect();
+            let place = |address| self.world.addresses.iter().position(|known| *known == address);
+            let hops: Vec<_> =
+                active.iter().map(|route| (place(route.destination), place(route.next_hop))).collect();
+            let counters: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
+            self.world.ledger().note(format_args!("node {}: routes {hops:?}, {counters:?}", machine.id));
+        }
     }
 
     fn check_end(&mut self) {

@@ -275,3 +275,23 @@ fn a_packet_names_the_session_and_the_incarnation_that_it_was_sealed_for() {
     let opened = world.nodes[1].sessions.open(now, &local, &mut late).expect("the keys before still open");
     assert_eq!(opened.proved, before);
 }
+
+#[test]
+fn a_responder_that_forgets_each_request_and_a_lost_part_keep_no_session_from_beginning() {
+    let mut world = World::new(2, 12);
+    let mut parts = 0;
+    world.filter = Box::new(move |_, flight| {
+        let is_first = flight.from == 1 && flight.is_part() && parts == 0;
+        parts += usize::from(flight.from == 1 && flight.is_part());
+        is_first
+    });
+    world.queue(0, 1, 0..1);
+    let pair = world.pair(1, 0);
+    for _ in 0..20 {
+        world.pass(Duration::from_millis(200));
+        if world.nodes[1].ready.is_empty() {
+            world.input(1, SessionInput::Close { pair }).unwrap();
+        }
+    }
+    assert!(world.is_done(), "{:?}", world.nodes[0].drops);
+}
