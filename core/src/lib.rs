@@ -25,6 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
+//! [`Node::open`] keeps the identity and the messages that wait in a folder, so that a node goes on after a restart.
 //! [`Client`] has the same methods, and uses the daemon `roused` instead of running a node.
 //!
 //! # The map
@@ -93,7 +94,8 @@ pub use address::{Address, AddressError};
 pub use identity::{Identity, IdentityError};
 pub use ipc::Client;
 pub use node::{
-    Events, Limits, Mailbox, Messages, Node, NodeBuilder, NodeFailure, PeerError, Sent, StartError, Stopped,
+    Events, Limits, Mailbox, Messages, Node, NodeBuilder, NodeFailure, OpenError, PeerError, Sent,
+    StartError, Stopped,
 };
 pub use rt::{VirtualProcess, VirtualRuntime};
 pub use types::{

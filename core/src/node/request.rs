@@ -12,7 +12,7 @@ use crate::node::state::locks::read;
 use crate::serving::{MAX_SERVED, RequestSource, serve};
 use crate::types::{Body, Message, MessageKind, Outgoing, RequestError, SendError, ServiceTooLong};
 
-/// Withdraws a request whose future was dropped before its answer arrived.
+/// Withdraws a request whose future was dropped before its answer arrived, because no program waits for the answer any more.
 struct Withdrawal {
     shared: Arc<NodeState>,
     sent: Sent,
@@ -66,6 +66,8 @@ impl Node {
         }
     }
 
+    /// Sends a request and waits for its answer. The place for the answer is taken first, since the answer may arrive before the
+    /// call that sends the request has returned.
     async fn await_answer(&self, message: Outgoing) -> Result<Message, RequestError> {
         let from = message.from.unwrap_or_else(|| self.address());
         let mailbox = self.mailbox(&from).ok_or(SendError::NotOurs(from))?;
