@@ -11,14 +11,8 @@ use rouse_proto::types::{MessageId, Service, Timestamp};
 use crate::error::Refusal;
 use crate::window::ReceiveWindow;
 
-/// The two ends of a conversation: an address of this node, and the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pair {
-    /// An address of this node.
-    pub local: Address,
-    /// The other end.
-    pub peer: Address,
-}
+/// The two ends of a conversation, for which the journal has a record.
+pub use rouse_proto::types::Ends as Pair;
 
 /// A place where messages wait: a service of one address of this node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
