@@ -7,7 +7,7 @@ use futures::StreamExt;
 use rouse_core::{Event, Node, Outgoing, Sent, VirtualRuntime};
 use rouse_tests::SeededRandom;
 
-use crate::ledger::{Draft, ECHO, Promise, number, service_name};
+use crate::message::{Draft, ECHO, Promise, number, service_name};
 use crate::plan::NodeId;
 use crate::world::World;
 
@@ -38,15 +38,19 @@ impl Application {
     async fn read(self, service: usize, mut random: SeededRandom) {
         let Ok(mailbox) = self.node.service(service_name(service)) else { return };
         let workload = self.world.workload;
-        while let Ok(message) = mailbox.recv().await {
-            let Some(number) = self.world.ledger().take(self.id, self.run, &message) else { return };
-            if !self.world.is_calm() {
-                if random.chance(workload.give_back) {
+        while let Ok(batch) = mailbox.fetch_batch(1).await {
+            for message in batch {
+                let Some(number) = self.world.ledger().take(self.id, self.run, &message) else { return };
+                if !self.world.is_calm() {
                     VirtualRuntime::sleep(random.span(Duration::ZERO, workload.reading)).await;
+                }
+                if !self.world.is_calm() && random.chance(workload.give_back) {
                     self.world.ledger().give_back(number);
                     mailbox.unrecv(message);
+                } else {
+                    self.world.ledger().acknowledge(number);
+                    mailbox.mark_taken([&message]);
                 }
-                VirtualRuntime::sleep(random.span(Duration::ZERO, workload.reading)).await;
             }
         }
     }

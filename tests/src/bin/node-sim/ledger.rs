@@ -1,77 +1,19 @@
 //! The account of all messages: what was accepted, what applications took, what was reported, and the rules that all of it
 //! must keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use rouse_core::{Message, MessageId, SendError};
 
+use crate::message::{Acceptance, Draft, Entry, Promise, Report, Taken, body, number, service_name};
 use crate::plan::NodeId;
 use crate::trace::Trace;
 
-/// The bytes at the beginning of a body that name the message.
-const NUMBER: usize = 8;
-
-/// The promise with which a message is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Promise {
-    Durable,
-    Volatile,
-    /// A request, which is volatile too.
-    Request,
-}
-
-/// The answer of the call that sends a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Acceptance {
-    Sending,
-    Accepted(MessageId),
-    Refused,
-    /// The process ended during the call.
-    Unknown,
-}
-
-/// The last report about a message that was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Report {
-    Delivered,
-    /// Its time to live ran out before any of it had left.
-    Expired,
-    /// Its time to live ran out, and it may have arrived.
-    MayHaveArrived,
-    Cancelled,
-}
-
-/// A message that an application has taken.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    /// The run of the recipient.
-    run: u64,
-    is_given_back: bool,
-}
-
-/// A message to be sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Draft {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) service: usize,
-    pub(crate) promise: Promise,
-    pub(crate) life: Duration,
-    pub(crate) length: usize,
-}
-
-struct Entry {
-    draft: Draft,
-    sent_at: Duration,
-    acceptance: Acceptance,
-    report: Option<Report>,
-    is_cancelled: bool,
-    taken: Vec<Taken>,
-    /// Whether the sending process ended after the message was accepted.
-    has_restarted: bool,
-}
+/// The two ends, the service, and whether the messages are durable: those are on the disk, and the others in memory, so that the
+/// order holds among either.
+type LaneKey = (NodeId, NodeId, usize, bool);
 
 /// The last message that was taken of one sender and service.
 #[derive(Clone, Copy, Default)]
@@ -87,7 +29,11 @@ pub(crate) struct Ledger {
     pub(crate) trace: Trace,
     entries: Vec<Entry>,
     by_id: BTreeMap<MessageId, u64>,
-    lanes: BTreeMap<(NodeId, NodeId, usize), Lane>,
+    lanes: BTreeMap<LaneKey, Lane>,
+    /// The end of each run of a node that has ended.
+    ends: BTreeMap<(NodeId, u64), Duration>,
+    /// The nodes whose disk has failed.
+    failed_disks: BTreeSet<NodeId>,
     /// The first rule that was broken.
     pub(crate) violation: Option<String>,
 }
@@ -109,6 +55,8 @@ impl Ledger {
             entries: Vec::new(),
             by_id: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            failed_disks: BTreeSet::new(),
             violation: None,
         }
     }
@@ -148,6 +96,7 @@ impl Ledger {
             report: None,
             is_cancelled: false,
             taken: Vec::new(),
+            is_void: false,
             has_restarted: false,
         });
         (number, body(number, length))
@@ -158,7 +107,13 @@ impl Ledger {
         if let Some(entry) = self.entry(number) {
             entry.acceptance = Acceptance::Accepted(id);
         }
-        if let Some(other) = self.by_id.insert(id, number) {
+        let Some(other) = self.by_id.insert(id, number) else { return };
+        let Some(earlier) = self.entry(other) else { return };
+        // A volatile message whose sequence was not reserved on the disk has not left, and is lost with its process.
+        let never_left =
+            earlier.draft.promise != Promise::Durable && earlier.has_restarted && earlier.taken.is_empty();
+        earlier.is_void = true;
+        if !never_left {
             self.violate(format!("messages {other} and {number} have the same id {id}"));
         }
     }
@@ -181,7 +136,7 @@ impl Ledger {
             self.violate(format!("message {number}: {text}"));
         }
         if let Some(entry) = self.entry(number) {
-            entry.taken.push(Taken { run, is_given_back: false });
+            entry.taken.push(Taken { run, is_given_back: false, acknowledged: None });
         }
         Some(number)
     }
@@ -196,19 +151,24 @@ impl Ledger {
         if message.body[..] != body(number, length)[..] {
             return Err("its body was changed".to_owned());
         }
+        if entry.is_void {
+            return Err("its id was given to another message since".to_owned());
+        }
         if entry.acceptance == Acceptance::Refused {
             return Err("it was refused, and arrives nevertheless".to_owned());
         }
         if entry.report == Some(Report::Expired) {
             return Err("it was reported as expired before any of it had left, and arrives".to_owned());
         }
-        let held = entry.taken.iter().rev().find(|taken| !taken.is_given_back);
-        if let Some(earlier) = held {
-            // Until received messages are durable, one that was taken just before a crash has no receipt yet.
-            if earlier.run == run {
-                return Err(format!("it is taken twice: in runs {} and {run} of {node}", earlier.run));
-            }
+        let held = entry.taken.iter().rev().find(|taken| !taken.is_given_back).copied();
+        if let Some(earlier) = held
+            && (earlier.run == run
+                || promise == Promise::Volatile
+                || self.is_on_disk(node, earlier.run, earlier.acknowledged))
+        {
+            return Err(format!("it is taken twice: in runs {} and {run} of {node}", earlier.run));
         }
+        let Some(entry) = self.entry(number) else { return Ok(()) };
         if entry.taken.is_empty() && now > entry.sent_at + life + LATE && promise != Promise::Durable {
             return Err(format!("its time to live ended {:?} ago", now - entry.sent_at - life));
         }
@@ -216,7 +176,7 @@ impl Ledger {
             // Requests are served side by side.
             return Ok(());
         }
-        let lane = self.lanes.entry((from, to, service)).or_default();
+        let lane = self.lanes.entry((from, to, service, promise == Promise::Durable)).or_default();
         if lane.run != run {
             *lane = Lane { run, ..Lane::default() };
         }
@@ -234,10 +194,31 @@ impl Ledger {
         if let Some(taken) = entry.taken.last_mut() {
             taken.is_given_back = true;
         }
-        let Draft { from, to, service, .. } = entry.draft;
-        if let Some(lane) = self.lanes.get_mut(&(from, to, service)) {
+        let Draft { from, to, service, promise, .. } = entry.draft;
+        if let Some(lane) = self.lanes.get_mut(&(from, to, service, promise == Promise::Durable)) {
             lane.last = lane.before_last;
         }
+    }
+
+    /// The application has dealt with the message that it took last.
+    pub(crate) fn acknowledge(&mut self, number: u64) {
+        self.note(format_args!("{number} is acknowledged"));
+        let now = self.now;
+        if let Some(taken) = self.entry(number).and_then(|entry| entry.taken.last_mut()) {
+            taken.acknowledged = Some(now);
+        }
+    }
+
+    /// The disk of a node fails, so that it may take any time until an acknowledgement is on it.
+    pub(crate) fn disk_fails(&mut self, node: NodeId) {
+        self.failed_disks.insert(node);
+    }
+
+    /// Whether an acknowledgement has reached the disk for certain.
+    fn is_on_disk(&self, node: NodeId, run: u64, acknowledged: Option<Duration>) -> bool {
+        let ended = self.ends.get(&(node, run));
+        let in_time = ended.zip(acknowledged).is_some_and(|(ended, at)| *ended > at + COMMITTED);
+        in_time && !self.failed_disks.contains(&node)
     }
 
     /// The sender learns the outcome of a message.
@@ -246,6 +227,7 @@ impl Ledger {
         let now = self.now;
         let Some(entry) = self.entry(number) else { return };
         let (is_taken, age, life) = (!entry.taken.is_empty(), now - entry.sent_at, entry.draft.life);
+        let promise = entry.draft.promise;
         let report = match result {
             Ok(()) => Report::Delivered,
             Err(SendError::Expired(_)) => Report::Expired,
@@ -254,9 +236,12 @@ impl Ledger {
             Err(_) => return,
         };
         entry.report = Some(report);
-        let is_early = matches!(report, Report::Expired | Report::MayHaveArrived) && age + EARLY < life;
+        // A volatile message that has left is given up when its recipient has forgotten the conversation.
+        let is_given_up = promise != Promise::Durable && report == Report::MayHaveArrived;
+        let is_over = matches!(report, Report::Expired | Report::MayHaveArrived);
+        let is_early = is_over && age + EARLY < life && !is_given_up;
         let is_cancelled = entry.is_cancelled;
-        if report == Report::Delivered && !is_taken {
+        if report == Report::Delivered && !is_taken && promise != Promise::Durable {
             self.violate(format!("message {number} has a receipt, and no application took it"));
         } else if report == Report::Expired && is_taken {
             self.violate(format!("message {number} expired before any of it had left, and was taken"));
@@ -301,7 +286,12 @@ impl Ledger {
     }
 
     /// A process has ended.
-    pub(crate) fn ended(&mut self, node: NodeId) {
+    pub(crate) fn ended(&mut self, node: NodeId, run: u64) {
+        self.ends.insert((node, run), self.now);
+        // Volatile messages on their way to the process are lost with it.
+        let is_volatile =
+            |entry: &&mut Entry| entry.draft.to == node && entry.draft.promise != Promise::Durable;
+        self.entries.iter_mut().filter(is_volatile).for_each(|entry| entry.has_restarted = true);
         for entry in self.entries.iter_mut().filter(|entry| entry.draft.from == node) {
             if entry.acceptance == Acceptance::Sending {
                 entry.acceptance = Acceptance::Unknown;
@@ -315,15 +305,13 @@ impl Ledger {
         let now = self.now;
         let is_open = |entry: &Entry| {
             let is_lost_with_its_process = entry.draft.promise != Promise::Durable && entry.has_restarted;
-            // One that was given back may have its receipt already, and is lost with the process of its application.
-            let is_held = !entry.taken.is_empty();
+            let is_held = entry.taken.iter().any(|taken| taken.acknowledged.is_some());
             matches!(entry.acceptance, Acceptance::Accepted(_))
                 && entry.draft.promise != Promise::Request
                 && !is_lost_with_its_process
                 && !is_held
                 && !entry.is_cancelled
-                // A message that was taken has its receipt, and is the business of its application from then on.
-                && entry.report.is_none()
+                && (entry.report.is_none() || entry.report == Some(Report::Delivered))
                 && now < entry.sent_at + entry.draft.life
         };
         (0..).zip(&self.entries).filter(|(_, entry)| is_open(entry)).map(|(number, _)| number).collect()
@@ -360,24 +348,7 @@ impl Ledger {
 /// The time by which a volatile message may be taken after its time to live has ended: it waits in a mailbox until an
 /// application comes, which counts as delivered.
 const LATE: Duration = Duration::from_secs(3600);
+/// The time within which an acknowledgement is on the disk.
+const COMMITTED: Duration = Duration::from_secs(1);
 /// The time by which a message may be reported as expired too early: lives are counted in whole milliseconds.
 const EARLY: Duration = Duration::from_millis(2);
-
-/// The name of a service.
-pub(crate) fn service_name(service: usize) -> &'static str {
-    ["", "one", "two", "echo"][service]
-}
-
-/// The number of the service that answers requests.
-pub(crate) const ECHO: usize = 3;
-
-fn body(number: u64, length: usize) -> Vec<u8> {
-    let filler =
-        (NUMBER..length.max(NUMBER)).map(|at| (number as usize).wrapping_mul(31).wrapping_add(at * 7) as u8);
-    number.to_le_bytes().into_iter().chain(filler).collect()
-}
-
-/// The number of a message with this body.
-pub(crate) fn number(body: &[u8]) -> Option<u64> {
-    body.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
-}

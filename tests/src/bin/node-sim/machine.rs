@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rouse_core::journal::{Driver, JournalLimits, JournalStatus, Moment, StoredJournal};
+use rouse_core::journal::{Driver, Journal, JournalLimits, Moment, StoredJournal};
 use rouse_core::netmod::mem::MemNet;
 use rouse_core::{Node, VirtualProcess, VirtualRuntime};
 use rouse_sim::SimDisk;
@@ -157,7 +157,7 @@ impl Machine {
         let Some(process) = self.process.take() else { return };
         let mut ledger = world.ledger();
         ledger.note(format_args!("node {} ends: {end:?}", self.id));
-        ledger.ended(self.id);
+        ledger.ended(self.id, self.run);
         self.restart = Some((ledger.now + pause, end));
         self.stopping = None;
         drop(ledger);
@@ -258,8 +258,9 @@ async fn drive(mut driver: Driver, clock: Clock, commit: Duration, mut random: S
 }
 
 impl Running {
-    pub(crate) fn status(&self) -> JournalStatus {
-        use rouse_core::journal::Journal;
-        self.journal.status()
+    /// The messages in the outbox and in the inbox.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        let status = self.journal.status();
+        (status.outbox.messages, status.inbox.messages)
     }
 }

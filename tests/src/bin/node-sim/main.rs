@@ -12,6 +12,7 @@ mod args;
 mod ledger;
 mod machine;
 mod medium;
+mod message;
 mod plan;
 mod simulation;
 mod trace;

@@ -160,8 +160,12 @@ impl Simulation {
             Fault::PowerCut { node, polls, pause } => {
                 self.doomed.push((self.steps + polls, node, End::PowerCut, pause));
             }
-            Fault::Disk { node, operations, fault } => self.machines[node].disk.fail_after(operations, fault),
+            Fault::Disk { node, operations, fault } => {
+                self.world.ledger().disk_fails(node);
+                self.machines[node].disk.fail_after(operations, fault);
+            }
             Fault::Full(node) => {
+                self.world.ledger().disk_fails(node);
                 let disk = &self.machines[node].disk;
                 disk.set_capacity(disk.used());
             }
@@ -234,20 +238,20 @@ impl Simulation {
         let outboxes = self
             .machines
             .iter()
-            .all(|machine| machine.running().is_some_and(|running| running.status().outbox.messages == 0));
+            .all(|machine| machine.running().is_some_and(|running| running.waiting() == (0, 0)));
         outboxes && self.world.ledger().unfinished().is_empty()
     }
 
     fn unfinished(&self) -> String {
-        let outboxes: Vec<_> = self
-            .machines
-            .iter()
-            .map(|machine| machine.running().map(|running| running.status().outbox.messages))
-            .collect();
+        let outboxes: Vec<_> =
+            self.machines.iter().map(|machine| machine.running().map(|running| running.waiting())).collect();
         let ledger = self.world.ledger();
         let open = ledger.unfinished();
         let first: Vec<_> = open.iter().take(3).map(|number| ledger.describe(*number)).collect();
-        format!("{} messages are not delivered, such as {first:?}; outboxes hold {outboxes:?}", open.len())
+        format!(
+            "{} messages are not delivered, such as {first:?}; outboxes and inboxes hold {outboxes:?}",
+            open.len()
+        )
     }
 
     /// Adds to the trace what each node knows, for the search of a cause.
@@ -262,6 +266,8 @@ impl Simulation {
                 active.iter().map(|route| (place(route.destination), place(route.next_hop))).collect();
             let counters: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
             self.world.ledger().note(format_args!("node {}: routes {hops:?}, {counters:?}", machine.id));
+            let waiting = self.runtime.block_on(running.node.outbox(3));
+            self.world.ledger().note(format_args!("node {}: outbox {waiting:?}", machine.id));
         }
     }
 
