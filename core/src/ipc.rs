@@ -29,6 +29,7 @@ mod client;
 mod client_connection;
 mod client_journal;
 mod client_requests;
+mod client_send;
 mod connect;
 mod credit;
 mod error;

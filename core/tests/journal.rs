@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_std::task::block_on;
+use futures::FutureExt;
+use futures::future::join;
 use rouse_core::journal::{Disk, Journal, JournalLimits, MemoryDisk, StoredJournal};
 use rouse_core::netmod::mem::{MemNet, MemNetmod};
 use rouse_core::{Level, Node, NodeBuilder, Outgoing, SendError};
@@ -319,5 +321,25 @@ fn a_message_that_expires_on_the_disk_is_reported_to_its_sender() {
         assert_eq!(within(sent.delivered()).await.unwrap_err(), SendError::Expired(stranger));
         until("an empty outbox", async || a.status().await.outbox.messages == 0).await;
         within(a.stop()).await;
+    });
+}
+
+#[test]
+fn a_message_that_waits_for_its_conversation_is_overtaken_by_none_that_comes_later() {
+    block_on(async {
+        let journal = open(MemoryDisk::default()).await;
+        let a = start(node(1), &journal).await;
+        let to = node(2).start().await.unwrap().address();
+        let mut first = Box::pin(a.send(&to, "first"));
+        assert!(
+            first.as_mut().now_or_never().is_none(),
+            "the journal was not asked yet for the conversation"
+        );
+        // From now on it is open, and the first message has not looked again.
+        until("the conversation is open", async || a.try_send(Outgoing::new(to, "probe").volatile()).is_ok())
+            .await;
+        let (second, first) = join(a.send(&to, "second"), first).await;
+        let order: Vec<_> = a.outbox(10).await.unwrap().into_iter().map(|message| message.id).collect();
+        assert_eq!(order, [first.unwrap().id, second.unwrap().id]);
     });
 }

@@ -2,7 +2,7 @@
 //! `rouse api`, on standard input and output. `daemon/API.md` is its reference.
 //!
 //! A connection is served by one future. It reads a line, begins its call, and reads on; calls end in any order, and each
-//! answer names its call. Everything has a bound: a line, the lines of all connections together ([`LineBudget`]), the
+//! answer names its call. Only the calls that send messages begin in the order of their lines. Everything has a bound: a line, the lines of all connections together ([`LineBudget`]), the
 //! calls under way, the receivers, and the messages that wait for their acknowledgement. Answers are formed while the
 //! writer is held, so that a connection whose peer reads slowly has one document in memory.
 
@@ -14,12 +14,13 @@ mod line_reader;
 mod params;
 mod streams;
 
+use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
 use async_trait::async_trait;
-use futures::future::{Either, FutureExt, select};
+use futures::future::{Either, Fuse, FusedFuture, FutureExt, select};
 use futures::io::{AsyncRead, AsyncWrite};
 use futures::stream::{FuturesUnordered, StreamExt};
 use rouse_core::Client;
@@ -72,9 +73,17 @@ async fn serve_lines<W: AsyncWrite + Unpin + Send>(
 ) -> Result<(), ApiEnd> {
     let mut lines = LineReader::new(input, budget);
     let mut running = FuturesUnordered::new();
+    // Messages are accepted in the order of their lines, so the calls that may send them begin one after the other.
+    let (mut sends, mut beginning) = (VecDeque::new(), Fuse::terminated());
     let mut stopped = std::pin::pin!(calls.client.closed().fuse());
     let mut is_open = true;
-    while is_open || !running.is_empty() {
+    while is_open || !running.is_empty() || !beginning.is_terminated() {
+        if beginning.is_terminated()
+            && let Some(line) = sends.pop_front()
+        {
+            beginning = calls.begin_send(line).boxed().fuse();
+        }
+        let under_way = running.len() + sends.len() + usize::from(!beginning.is_terminated());
         let next = async {
             match is_open {
                 true => lines.next().await,
@@ -84,8 +93,12 @@ async fn serve_lines<W: AsyncWrite + Unpin + Send>(
         futures::select_biased! {
             () = stopped => break,
             answered = running.select_next_some() => answered?,
+            begun = beginning => running.push(begun),
             line = next.boxed().fuse() => match line? {
-                Some(Line::Whole(line)) if running.len() < MAX_CALLS => running.push(calls.answer(line).boxed()),
+                Some(Line::Whole(line)) if under_way < MAX_CALLS => match Calls::<W>::may_send(&line) {
+                    true => sends.push_back(line),
+                    false => running.push(calls.answer(line).boxed()),
+                },
                 Some(Line::Whole(line)) => calls.refuse(&line, ApiError::busy("too many calls are under way")).await?,
                 Some(Line::Skipped(error)) => calls.writer.failure(None, &error).await?,
                 None => {
@@ -95,9 +108,10 @@ async fn serve_lines<W: AsyncWrite + Unpin + Send>(
             },
         }
     }
-    if running.is_empty() && !is_open {
+    if running.is_empty() && beginning.is_terminated() && !is_open {
         return Ok(());
     }
+    running.extend(sends.into_iter().map(|line| calls.answer(line).boxed()));
     // The calls under way fail by now, and their answers name the reason.
     let answers = std::pin::pin!(async {
         while let Some(answered) = running.next().await {

@@ -13,7 +13,7 @@ use crate::ipc::client_connection::ClientConnection;
 use crate::ipc::error::{ClientError, ConnectError};
 use crate::ipc::mailbox::{ClientMailbox, ClientMessages, Delivery};
 use crate::ipc::protocol::{Call, GreetingCode, OUTGOING_OVERHEAD, Reply};
-use crate::ipc::sent::ClientSent;
+use crate::ipc::sent::{self, ClientSent};
 use crate::ipc::subscription::{Subscription, Tracing};
 use crate::ipc::{connect, lookup::Search};
 use crate::types::{
@@ -190,14 +190,7 @@ impl Client {
         wait: bool,
     ) -> Result<Vec<ClientSent>, ClientError> {
         let pending = self.connection.begin(Call::Submit { messages, wait }, bytes).await?;
-        let infos = expect_reply!(pending.await?, Reply::Sent(infos) => infos)?;
-        let sent = infos.into_iter().map(|info| ClientSent {
-            id: info.id,
-            durable: info.durable,
-            bytes: info.bytes,
-            receipt: Some((info.ticket, self.connection.clone())),
-        });
-        Ok(sent.collect())
+        sent::accepted(pending, self.connection.clone()).await
     }
 
     /// Receives the next message for [`Client::address`]. It has left its inbox when the future is ready.

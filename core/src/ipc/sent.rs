@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ipc::client_connection::ClientConnection;
+use crate::ipc::client_connection::{ClientConnection, PendingCall};
 use crate::ipc::error::ClientError;
 use crate::ipc::protocol::{Call, Reply};
 use crate::types::{MessageId, Receipt};
@@ -42,4 +42,19 @@ impl Drop for ClientSent {
             connection.forget(ticket);
         }
     }
+}
+
+/// Waits until the messages of a call are accepted.
+pub(super) async fn accepted(
+    pending: PendingCall,
+    connection: Arc<ClientConnection>,
+) -> Result<Vec<ClientSent>, ClientError> {
+    let Reply::Sent(infos) = pending.await? else { return Err(ClientError::unexpected_reply()) };
+    let sent = infos.into_iter().map(|info| ClientSent {
+        id: info.id,
+        durable: info.durable,
+        bytes: info.bytes,
+        receipt: Some((info.ticket, connection.clone())),
+    });
+    Ok(sent.collect())
 }

@@ -28,6 +28,8 @@ mod memory_budget;
 mod receipts;
 pub(crate) mod received;
 mod retention;
+#[cfg(test)]
+mod send_line_tests;
 mod sessions;
 
 impl Conversations {

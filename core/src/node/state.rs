@@ -56,6 +56,8 @@ pub(crate) mod ready_queue;
 pub(crate) mod router_feed;
 pub(crate) mod router_inputs;
 pub(crate) mod running_tasks;
+pub(crate) mod send_line;
+pub(crate) mod send_turn;
 pub(crate) mod sessions;
 pub(crate) mod unanswered;
 pub(crate) mod unvalidated;

@@ -2,15 +2,16 @@
 
 mod outbox;
 mod receive;
+mod send;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::io::AsyncWrite;
 use futures::stream::StreamExt;
 use rouse_core::Client;
+use rouse_core::Outgoing;
 use rouse_core::ipc::ClientError;
-use rouse_core::{Outgoing, SendError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -19,7 +20,7 @@ use super::document_writer::DocumentWriter;
 use super::error::{ApiError, clip};
 use super::held::HeldMessages;
 use super::line_reader::WholeLine;
-use super::params::{self, Nothing, WaitFor};
+use super::params::{self, Nothing};
 use super::streams::Streams;
 use crate::cli::{address, json, message, probe, show, stages};
 use crate::names;
@@ -142,7 +143,11 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
     }
 
     async fn reply(&self, request: &Request<'_>, result: Result<Vec<u8>, ApiError>) -> io::Result<()> {
-        match request.id {
+        self.reply_to(request.id, result).await
+    }
+
+    async fn reply_to(&self, id: Option<&RawValue>, result: Result<Vec<u8>, ApiError>) -> io::Result<()> {
+        match id {
             Some(id) => self.writer.answer(id, result).await,
             None => Ok(()),
         }
@@ -268,46 +273,6 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
                 document(&stages::report(client, &peer, deliver, timeout).await?)
             }
         }
-    }
-
-    async fn send(&self, send: params::SendParams) -> Result<Vec<u8>, ApiError> {
-        let client = self.client;
-        let to = address::resolve(client, &send.peer).await?;
-        let mut message = Outgoing::new(to, params::body(send.text, send.base64)?);
-        if let Some(from) = &send.from {
-            message = message.from(address::resolve_own(client, from).await?);
-        }
-        if let Some(params::ServiceName(service)) = &send.service {
-            message = message.service(service.as_str());
-        }
-        if let Some(id) = send.in_reply_to {
-            message = message.in_reply_to(id);
-        }
-        if let Some(ttl) = send.ttl {
-            message = message.ttl(ttl.0);
-        }
-        if send.volatile {
-            message = message.volatile();
-        }
-        let deadline = Some(Instant::now() + send.timeout.map_or(SEND_TIMEOUT, |time| time.0));
-        let Some(sent) = message::until(deadline, client.submit(message)).await else {
-            return Err(message::no_room(client, &send.peer, &to).await.into());
-        };
-        let sent = sent?;
-        let mut line = message::SentLine::queued(&sent);
-        if send.wait == WaitFor::Delivered {
-            match message::until(deadline, sent.delivered()).await {
-                Some(Ok(receipt)) => {
-                    line.delivered(&receipt);
-                }
-                Some(Err(ClientError::Send(SendError::Expired(_)))) => line.state = "expired",
-                Some(Err(ClientError::Send(SendError::Unknown(_)))) => line.state = "unknown",
-                Some(Err(error)) => return Err(error.into()),
-                // It is still on its way.
-                None => {}
-            }
-        }
-        document(&line)
     }
 
     async fn request(&self, params: params::RequestParams) -> Result<Vec<u8>, ApiError> {

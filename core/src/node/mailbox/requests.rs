@@ -36,7 +36,7 @@ struct RequestTable {
 }
 
 impl RequestTable {
-    /// Ends a request. Its waiter is returned, because its use and its drop wake, which needs the lock released.
+    /// Ends a request, and remembers it, since its peer may reply again. Its waiter is returned, because its use and its drop wake, which needs the lock released.
     fn end(&mut self, key: &RequestKey) -> Option<ReplySender<Message>> {
         let waiter = self.waiting.remove(key)?;
         if self.ended_order.len() >= MAX_ENDED {

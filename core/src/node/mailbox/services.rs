@@ -130,6 +130,7 @@ impl MailboxState {
             services.take_parked(|message| message.is_request_to(service))
         };
         let mut requests = Vec::new();
+        // After the lock is released, since the report of the room takes others.
         for (from, messages) in taken {
             let bytes = messages.iter().map(|message| message.body.len()).sum();
             let sender = SenderInbox::of_service(from, Some(self.home(&from)), Weak::new());

@@ -13,6 +13,8 @@ use crate::node::reply;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::ConversationEntry;
 use crate::node::state::journal::{JournalRequest, JournalState, StoreRefusal};
+use crate::node::state::send_line::Room;
+use crate::node::state::send_turn::SendTurn;
 use crate::rt;
 use crate::stats::Counter;
 use crate::types::{MessageId, Outgoing, SendError};
@@ -106,6 +108,7 @@ impl<'a> BatchSender<'a> {
     /// Gives a message its sequence, and adds it to the next commit.
     async fn store(&mut self, place: usize, mut message: Outgoing) -> Result<(), SendError> {
         let shared = self.shared;
+        let mut turn: Option<SendTurn> = None;
         loop {
             let (entry, outgoing) = match recipient(shared, message)? {
                 Recipient::Remote(entry, message) => (entry, message),
@@ -119,7 +122,11 @@ impl<'a> BatchSender<'a> {
             };
             let seen = entry.room_count();
             let body: Bytes = outgoing.body.0.clone();
-            match entry.begin_storing(shared, &outgoing, &body) {
+            let begun = match entry.may_send(Room::Journal, turn.as_ref()) {
+                true => entry.begin_storing(shared, &outgoing, &body),
+                false => Storing::Opening,
+            };
+            match begun {
                 Storing::Begun(id, record) => {
                     self.group.bytes = self.group.bytes.saturating_add(body.len());
                     let member = Member { place, message: outgoing, entry, id, record: Some(record) };
@@ -129,7 +136,7 @@ impl<'a> BatchSender<'a> {
                 Storing::Failed(error) => return Err(error),
                 Storing::Gone => {}
                 Storing::Opening if shared.is_stopping() => return Err(SendError::Stopped),
-                Storing::Opening => entry.room_after(seen).await,
+                Storing::Opening => entry.wait_in_line(Room::Journal, &mut turn, seen).await,
             }
             message = outgoing;
         }

@@ -18,6 +18,8 @@ use crate::node::mailbox::requests::RequestPlace;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::{ConversationEntry, DeliveryState};
 use crate::node::state::locks::{lock, read};
+use crate::node::state::send_line::Room;
+use crate::node::state::send_turn::SendTurn;
 use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::types::{
@@ -109,7 +111,7 @@ impl SendRun {
         let is_next = |message: &Outgoing| {
             message.to == peer && message.from.unwrap_or(first) == local && !is_stored(shared, message)
         };
-        if !rest.front().is_some_and(is_next) {
+        if !rest.front().is_some_and(is_next) || !self.entry.may_send(Room::Memory, None) {
             return;
         }
         self.entry.queue_run(shared, |queue| {
@@ -323,6 +325,7 @@ pub(super) async fn queue(
         }
     };
     let (to, bytes) = (message.to, message.body.len() as u64);
+    let mut turn: Option<SendTurn> = None;
     loop {
         let seen = entry.room_count();
         let expect_answer = |id| {
@@ -330,7 +333,9 @@ pub(super) async fn queue(
                 place.wait_for(to, id);
             }
         };
-        if let Some((id, is_sent_here)) = entry.try_gather(shared, &message, expect_answer) {
+        let may_send = entry.may_send(Room::Memory, turn.as_ref());
+        let gathered = may_send.then(|| entry.try_gather(shared, &message, expect_answer)).flatten();
+        if let Some((id, is_sent_here)) = gathered {
             if is_sent_here {
                 work.pump_later(&entry);
             }
@@ -342,7 +347,7 @@ pub(super) async fn queue(
         }
         work.pump_later(&entry);
         work.finish(shared);
-        entry.room_after(seen).await;
+        entry.wait_in_line(Room::Memory, &mut turn, seen).await;
     }
 }
 

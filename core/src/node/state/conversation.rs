@@ -14,6 +14,7 @@ use crate::node::state::journaled::JournaledState;
 use crate::node::state::locks::lock;
 use crate::node::state::outcomes::{DeliveryOutcomes, OutcomeSender};
 use crate::node::state::rare_queue::RareQueue;
+use crate::node::state::send_line::SendLines;
 use crate::notify::Notify;
 use crate::route::Location;
 use crate::rt;
@@ -28,6 +29,8 @@ pub(crate) struct ConversationEntry {
     /// The count of times that a full queue had room again. It is created by the first caller that waits, since most
     /// conversations never fill their queue.
     pub(crate) room: OnceLock<Box<Notify<u64>>>,
+    /// The senders that wait. Created by the first of them, for the same reason.
+    pub(crate) lines: OnceLock<Box<SendLines>>,
 }
 
 /// The requests for a session that one neighbour in a row was given and that had no answer.
@@ -158,6 +161,7 @@ impl ConversationEntry {
                 closed: false,
             }),
             room: OnceLock::new(),
+            lines: OnceLock::new(),
         }
     }
 
