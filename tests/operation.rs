@@ -254,4 +254,10 @@ fn a_node_that_the_configuration_denies_loses_its_link_at_the_reload_and_learns_
         let peers = first.json(&["peers"]);
         peers.as_array()?.iter().all(|peer| peer["address"] != other.address()).then_some(())
     });
+    // The one that is not denied any more is dialled at once, and has not to wait for the end of its own pause.
+    first.neighbour(denied.address());
+    let mut first = first;
+    let log = first.process().complaints();
+    assert!(log.contains("its configuration does not admit the neighbour"), "{log}");
+    assert!(!log.contains("the neighbour's configuration"), "it blames the other side: {log}");
 }

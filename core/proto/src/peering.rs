@@ -18,6 +18,7 @@
 /// The neighbours that a node has at most, unless it is configured otherwise.
 pub const NEIGHBOURS: usize = 256;
 
+mod barred;
 mod dials;
 mod early_frames;
 mod links;
@@ -42,6 +43,7 @@ pub use self::neighbour_filter::NeighbourFilter;
 pub use self::output::{NewLink, Output, PeeringEvent, Retirement};
 pub use self::slots::REFUSALS_WINDOW;
 
+use self::barred::BarredNodes;
 use self::dials::Dials;
 use self::early_frames::EarlyFrames;
 use self::links::{LinkTable, LinkView};
@@ -111,6 +113,7 @@ pub struct Peering {
     /// The number of the next link.
     next_id: u32,
     early: EarlyFrames,
+    barred: BarredNodes,
     refusals: RecentRefusals,
     /// The error of the last handshake frame to a path. The handshake then ends with a timeout, and the error is the
     /// better explanation.
@@ -136,6 +139,7 @@ impl Peering {
             links: LinkTable::default(),
             next_id: 1,
             early: EarlyFrames::default(),
+            barred: BarredNodes::default(),
             refusals: RecentRefusals::default(),
             unsent: HashMap::new(),
             is_leaving: false,
@@ -231,12 +235,16 @@ impl Peering {
         Some(effect)
     }
 
-    /// Changes which addresses may become neighbours. Links to addresses that may not any more are ended with the reason.
+    /// Changes which addresses may become neighbours. Links to addresses that may not any more are ended with the reason, and
+    /// nodes that were barred and may become neighbours now are dialled at the next time-out, which is due at once.
     pub fn set_neighbour_filter(&mut self, neighbour_filter: NeighbourFilter) {
         self.neighbour_filter = neighbour_filter;
+        self.barred.readmit(&self.neighbour_filter);
         let barred = self.links.iter().filter(|(_, link)| !self.neighbour_filter.admits(&link.address));
         // Collected first, because each end of a link changes the table.
-        for id in barred.map(|(id, _)| id).collect::<Vec<_>>() {
+        for (id, address, path) in barred.map(|(id, link)| (id, link.address, link.path)).collect::<Vec<_>>()
+        {
+            self.barred.add(address, path);
             self.remove_link(id);
             self.dropped(DropCause::NotAllowed, 1);
             self.output.push_back(Output::RetireLink {
@@ -253,6 +261,7 @@ impl Peering {
         }
         // A node that leaves dials no peer, since it would end the link at once.
         if !self.is_leaving {
+            self.dial_readmitted(now, media);
             self.dial_due(now, media);
         }
         self.serve_handshakes(now, media);
@@ -263,7 +272,11 @@ impl Peering {
     pub fn next_deadline(&self, now: Time, media: &dyn Media) -> Option<Time> {
         let links = LinkView::new(&self.links, self.most, media);
         // A node that leaves dials no peer, so no dial is due.
-        let dials = if self.is_leaving { None } else { self.dials.next_deadline(now, &links) };
+        let dials = match self.is_leaving {
+            true => None,
+            false if self.barred.has_readmitted() => Some(now),
+            false => self.dials.next_deadline(now, &links),
+        };
         self.handshakes.next_deadline().into_iter().chain(dials).min()
     }
 

@@ -93,6 +93,22 @@ impl DownReason {
         }
     }
 
+    /// The text for the node that has refused the link or ended it for this reason. The text of the reason itself is for the
+    /// neighbour that is sent it.
+    pub fn on_this_side(self) -> String {
+        match self {
+            DownReason::NotAllowed => {
+                "ended by this node: its configuration does not admit the neighbour (see `allow` and `deny`)"
+                    .to_owned()
+            }
+            DownReason::Full => "ended by this node: it has as many links as it may have".to_owned(),
+            DownReason::Crowded => {
+                "ended by this node: there are too many links from the neighbour's host or network".to_owned()
+            }
+            reason => reason.to_string(),
+        }
+    }
+
     /// Whether a working neighbour refused this link. It is not dialled again soon, because the answer would be the
     /// same.
     pub fn is_refusal(self) -> bool {

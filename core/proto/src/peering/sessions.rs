@@ -49,6 +49,18 @@ impl Peering {
         self.dial(now, paths, media);
     }
 
+    /// Dials the nodes that were barred and may become neighbours now. They were sent the reason, and so dial this node
+    /// only after a long pause.
+    pub(super) fn dial_readmitted(&mut self, now: Time, media: &dyn Media) {
+        for (address, path) in self.barred.take_readmitted() {
+            let links = LinkView::new(&self.links, self.most, media);
+            let is_dialled_anyway = self.dials.readmitted(now, &path, &address);
+            if !is_dialled_anyway && !links.address_on(path.netmod, &address) {
+                self.dial(now, vec![path], media);
+            }
+        }
+    }
+
     pub(super) fn dial(&mut self, now: Time, paths: Vec<Path>, media: &dyn Media) {
         for path in paths {
             if let Some(mtu) = media.max_mtu(path.netmod) {
@@ -165,6 +177,7 @@ impl Peering {
     fn bar(&mut self, now: Time, session: Session) {
         let (path, peer, reason) = (session.path, session.peer, DownReason::NotAllowed);
         self.dropped(DropCause::NotAllowed, 1);
+        self.barred.add(peer, path);
         if session.initiator {
             self.dials.refused(now, &path, &peer, NOT_ADMITTED);
         }

@@ -78,7 +78,7 @@ impl Neighbour {
     pub(crate) async fn dismiss(&self, shared: &NodeState, reason: DownReason) {
         self.flush_goodbye(shared, reason.goodbye());
         if self.retire(shared) {
-            self.announce_end(shared, &reason.to_string()).await;
+            self.announce_end(shared, &reason.on_this_side()).await;
         }
     }
 }

@@ -207,7 +207,7 @@ fn record(shared: &NodeState, event: PeeringEvent) {
         }
         PeeringEvent::IdentityInUse => shared.in_use_elsewhere(shared.identity.address()),
         PeeringEvent::Declined { peer, reason } => {
-            tracing::debug!(neighbour = ?peer, %reason, "a session is declined");
+            tracing::debug!(neighbour = ?peer, reason = reason.on_this_side(), "a session is declined");
         }
         PeeringEvent::Refused { peer, path, reason, again_in } => {
             let endpoint = endpoint(&path);

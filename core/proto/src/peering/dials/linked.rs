@@ -7,7 +7,7 @@ use super::Dials;
 use super::peers::{RefusedPeer, SilentLink};
 use crate::address::Address;
 use crate::link::Path;
-use crate::peering::dials::backoff::LAST_REST;
+use crate::peering::dials::backoff::{Backoff, LAST_REST};
 use crate::time::Time;
 use crate::types::RemovedPeer;
 
@@ -71,6 +71,19 @@ impl Dials {
             known.refusal = Some((reason.to_owned(), now));
         }
         rest
+    }
+
+    /// Records that the node with this address was refused by this node, and is not any more. Returns whether it is configured
+    /// or was discovered, and is therefore dialled now.
+    pub(crate) fn readmitted(&mut self, now: Time, path: &Path, address: &Address) -> bool {
+        let mut is_known = false;
+        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
+            (target.backoff, target.last_error, is_known) = (Backoff::now(now), None, true);
+        }
+        for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
+            (known.backoff, known.refusal, is_known) = (Backoff::now(now), None, true);
+        }
+        is_known
     }
 
     /// The discovered nodes that have refused a link, once for each address.

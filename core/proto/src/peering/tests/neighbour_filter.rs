@@ -73,3 +73,24 @@ fn a_link_ends_with_the_reason_when_its_neighbour_is_denied() {
     nodes.run(at(2_200));
     assert_eq!(nodes.links(0).1, [(begun[0], Retirement::Evicted(DownReason::NotAllowed))]);
 }
+
+#[test]
+fn a_node_that_is_denied_no_more_gets_a_link_at_once() {
+    // The node that denies was the dialler, the one that was dialled, or had a link before.
+    for (dialler, had_link) in [(0, false), (1, false), (0, true), (1, true)] {
+        let mut nodes = Nodes::new(&[9, 9]);
+        if had_link {
+            nodes.hear(dialler, ((1 - dialler) as u8, 0));
+            nodes.run(at(2_000));
+            assert_eq!(nodes.links(0).0.len(), 1);
+        }
+        nodes.peerings[0].set_neighbour_filter(without(1));
+        nodes.hear(dialler, ((1 - dialler) as u8, 0));
+        nodes.run(at(60_000));
+        let before = nodes.links(0).0.len();
+        nodes.peerings[0].set_neighbour_filter(NeighbourFilter::default());
+        nodes.run(at(60_500));
+        let begun = nodes.links(0).0.len() - before;
+        assert_eq!(begun, 1, "dialled by {dialler}, with a link before: {had_link}");
+    }
+}
