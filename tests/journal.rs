@@ -197,7 +197,9 @@ fn a_journal_that_cannot_be_opened_ends_the_start_with_the_next_step() {
     std::fs::write(state.path().join("journal"), "in the way").unwrap();
     let output = programs!().daemon().state_at(state.path()).output();
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stderr.contains("journal"), "{}", output.stderr);
+    let error = output.stderr.lines().last().unwrap();
+    assert!(error.contains("a file where a folder has to be") && error.contains("move it away"), "{error}");
+    assert!(output.stdout.is_empty(), "it reports no readiness");
 }
 
 #[test]

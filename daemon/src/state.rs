@@ -36,7 +36,7 @@ pub enum StateError {
         pid: Option<u32>,
     },
     /// A file or directory cannot be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}; {hint}", path = path.display(), hint = next_step(source))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -62,6 +62,19 @@ pub enum StateError {
     /// An identity file cannot be loaded or saved.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+}
+
+/// The next step after an error of the operating system.
+fn next_step(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "let this user write there, or choose another --state-dir"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some room, or choose another --state-dir"
+        }
+        _ => "see to this path, or choose another --state-dir",
+    }
 }
 
 /// A state directory that this process has locked for itself.
@@ -134,6 +147,9 @@ impl StateDir {
         let path = self.path.join("journal");
         match DirBuilder::new().recursive(true).mode(0o700).create(&path) {
             Ok(()) => Ok(path),
+            Err(_) if path.is_file() => {
+                Err(StateError::Damaged { path, text: "a file where a folder has to be".to_owned() })
+            }
             Err(source) => Err(StateError::Io { path, source }),
         }
     }
