@@ -79,9 +79,9 @@ impl UntakenMessages {
         before.saturating_sub(self.bytes)
     }
 
-    /// Removes all messages below `floor`, because their sender has settled them.
+    /// Removes all messages below `floor`, because their sender has settled them, and those behind them that are taken.
     pub(super) fn settle(&mut self, floor: u64) {
-        self.pop_while(|entry| entry.seq < floor);
+        self.pop_while(|entry| entry.seq < floor || entry.taken);
     }
 
     fn pop_while(&mut self, settled: impl Fn(&UntakenMessage) -> bool) {
@@ -95,5 +95,19 @@ impl UntakenMessages {
         if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
             self.entries = VecDeque::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UntakenMessages;
+
+    #[test]
+    fn messages_that_were_taken_behind_one_that_their_sender_has_settled_have_their_receipt() {
+        let mut untaken = UntakenMessages::default();
+        (5..9).for_each(|seq| untaken.push(seq, 10));
+        assert_eq!(untaken.on_taken(7), 0, "an earlier one is not taken");
+        untaken.settle(7);
+        assert_eq!((untaken.first(), untaken.bytes()), (Some(8), 10));
     }
 }
