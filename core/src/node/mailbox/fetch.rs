@@ -166,14 +166,12 @@ impl StoredReader<'_> {
         if !self.service.may_have() {
             return Vec::new();
         }
-        // Messages that are being given back would otherwise be overtaken by those behind them.
-        self.service.signal.when(|signal| (signal.returning == 0).then_some(())).await;
+        let turn = self.service.turn().await;
         let seen = self.service.changes();
         let mailbox = MailboxName { local: self.stored.local, service: self.name.clone() };
         let limit = LeaseLimit { messages: limit, bytes: LEASE_BYTES };
         let (reply, lent) = reply::reply();
-        let service = self.service.clone();
-        let request = LeaseRequest { mailbox, from, limit, service, reply };
+        let request = LeaseRequest { mailbox, from, limit, turn, reply };
         self.stored.lending.request(LendRequest::Lease(request));
         // Without an answer the node has ended, and no message is lent any more.
         let batch = lent.await.ok();

@@ -34,7 +34,7 @@ pub(crate) struct LeaseRequest {
     pub(crate) mailbox: MailboxName,
     pub(crate) from: Option<Address>,
     pub(crate) limit: LeaseLimit,
-    pub(crate) service: Arc<StoredService>,
+    pub(crate) turn: LeaseTurn,
     pub(crate) reply: ReplySender<LentBatch>,
 }
 
@@ -86,6 +86,8 @@ pub(super) struct StoredSignal {
     pub(super) changes: u64,
     /// The count at the beginning of the last look that has found nothing.
     pub(super) empty_at: Option<u64>,
+    /// Whether a reader is being lent messages. Others wait, since it may give them back, and theirs would come too early.
+    pub(super) is_leasing: bool,
     /// The operations under way that give messages back. No message is lent meanwhile, since a later one could overtake them.
     pub(super) returning: u32,
 }
@@ -93,7 +95,7 @@ pub(super) struct StoredSignal {
 /// Messages that are lent by the journal. Its drop gives back those that no application has taken.
 pub(crate) struct LentBatch {
     pub(crate) lending: Arc<LendQueue>,
-    pub(crate) service: Arc<StoredService>,
+    pub(crate) turn: LeaseTurn,
     /// Each with the protection that it had on its way.
     pub(crate) leases: Vec<(Lease, Protection)>,
 }
@@ -103,14 +105,36 @@ impl Drop for LentBatch {
     fn drop(&mut self) {
         let keys: Vec<_> = self.leases.drain(..).map(|(lease, _)| lease.key).collect();
         if !keys.is_empty() {
-            self.service.begin_return();
-            let (service, is_seen) = (self.service.clone(), false);
+            let (service, is_seen) = (self.turn.0.clone(), false);
+            // Before the turn ends, so that the next reader waits for it.
+            service.begin_return();
             self.lending.request(LendRequest::GiveBack { keys, service, is_seen });
         }
     }
 }
 
+/// The turn of one reader to be lent messages of a service.
+pub(crate) struct LeaseTurn(Arc<StoredService>);
+
+impl Drop for LeaseTurn {
+    fn drop(&mut self) {
+        self.0.signal.write().is_leasing = false;
+    }
+}
+
 impl StoredService {
+    /// Waits for the turn to be lent messages. Those that are being given back would otherwise be overtaken by the messages
+    /// behind them.
+    pub(super) async fn turn(self: &Arc<Self>) -> LeaseTurn {
+        let is_free = |signal: &mut StoredSignal| {
+            let is_free = signal.returning == 0 && !signal.is_leasing;
+            signal.is_leasing |= is_free;
+            is_free.then_some(())
+        };
+        self.signal.take_when(is_free).await;
+        LeaseTurn(self.clone())
+    }
+
     pub(super) fn changes(&self) -> u64 {
         self.signal.read().changes
     }

@@ -96,9 +96,9 @@ async fn lease(shared: Arc<NodeState>, state: Arc<JournalState>, request: LeaseR
         true => (lease, Protection::Local),
         false => (lease, Protection::EndToEnd),
     });
-    let (lending, service) = (state.lending.clone(), request.service.clone());
     // The application may have gone. Then the batch gives its messages back.
-    request.reply.send(LentBatch { lending, service, leases: leases.collect() });
+    let lending = state.lending.clone();
+    request.reply.send(LentBatch { lending, turn: request.turn, leases: leases.collect() });
     None
 }
 
