@@ -123,6 +123,22 @@ fn agrees(documented: &Value, live: &Value) {
     }
 }
 
+/// The ids in the examples: of a message for a node that is away, of one that waits here, and of a dead letter.
+fn ids_of_examples(first: &Daemon, bob: &Daemon) -> [(&'static str, String); 3] {
+    let absent = programs!().daemon().start().address().to_owned();
+    let waiting = first.json(&["send", &absent, "hi"])["id"].as_str().unwrap().to_owned();
+    for service in ["alarms", "broken"] {
+        bob.text(&["send", first.address(), "hi", "--service", service]);
+    }
+    for _ in 0..16 {
+        first.rouse(&["recv", "--service", "broken", "--exec", "false", "--timeout", "60s"]).exits(1);
+    }
+    let id_in = |list: &str| {
+        until("it is listed", || first.json(&["inbox", list])[0]["id"].as_str().map(str::to_owned))
+    };
+    [("0b7c…", waiting), ("9c21…", id_in("list")), ("d3ad…", id_in("dead"))]
+}
+
 #[test]
 fn each_method_answers_as_the_reference_describes() {
     let (first, bob) = pair();
@@ -130,16 +146,18 @@ fn each_method_answers_as_the_reference_describes() {
     until("the service of the example is open", || {
         (bob.rouse(&["request", bob.address(), "clock", "now?"]).code == Some(0)).then_some(())
     });
+    let ids = ids_of_examples(&first, &bob);
     let mut api = first.start(&["api"]);
     let mut messages: Vec<String> = Vec::new();
-    let mut waiting = String::new();
     for (method, lines) in reference() {
         for (is_request, documented) in lines {
             let text = documented.to_string().replace("rouse1…", bob.address());
             if is_request {
                 assert_eq!(documented["method"], method.as_str());
                 let id = if text.contains("5a31…") { messages.remove(0) } else { String::new() };
-                api.write_line(&text.replace("5a31…", &id).replace("0b7c…", &waiting));
+                let text =
+                    ids.iter().fold(text.replace("5a31…", &id), |text, (from, to)| text.replace(from, to));
+                api.write_line(&text);
                 continue;
             }
             if documented.get("id").is_none() {
@@ -157,7 +175,6 @@ fn each_method_answers_as_the_reference_describes() {
             assert_eq!(documented.get("method"), live.get("method"));
             if method == "send" {
                 assert_eq!(live["result"]["durable"], true);
-                waiting = live["result"]["id"].as_str().unwrap().to_owned();
             }
             if live["method"] == "message" {
                 assert_eq!(live["params"]["text"], "hi");

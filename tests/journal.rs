@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use rouse_tests::{Daemon, programs, until};
+use rouse_tests::{Daemon, on_terminal, programs, until};
 use serde_json::Value;
 
 /// The address of a node that is not there.
@@ -234,4 +234,38 @@ fn a_full_journal_names_the_peer_whose_messages_hold_the_room() {
     daemon.text(&["outbox", "cancel", &first]);
     until("the node is well", || (daemon.rouse(&["status"]).code == Some(0)).then_some(()));
     send().exits(0);
+}
+
+#[test]
+fn received_messages_are_listed_shown_revived_and_discarded() {
+    let programs = programs!();
+    let home = programs.daemon().start();
+    let sender = programs.daemon().peer(&home.uri()).start();
+    for (text, service) in [("kept\n", "alarms"), ("poison", "broken")] {
+        sender.text(&["send", home.address(), text, "--service", service]);
+    }
+    let inbox = || home.json(&["inbox"]).as_array().expect("a list").clone();
+    until("both have arrived", || (inbox().len() == 2).then_some(()));
+    for _ in 0..16 {
+        home.rouse(&["recv", "--service", "broken", "--exec", "false"]).exits(1);
+    }
+    let dead = home.json(&["inbox", "dead"]);
+    assert_eq!((dead.as_array().unwrap().len(), &dead[0]["deliveries"]), (1, &16.into()));
+    let status = home.rouse(&["--json", "status"]).json();
+    assert_eq!((&status["dead_letters"]["messages"], &status["inbox"]["messages"]), (&1.into(), &1.into()));
+    assert!(home.rouse(&["status"]).text().contains("1 dead letter"), "{}", home.rouse(&["status"]).text());
+    // It is delivered no more until it is revived.
+    home.rouse(&["recv", "--service", "broken", "--timeout", "200ms"]).exits(4);
+    let id = dead[0]["id"].as_str().unwrap();
+    let (list, _) = on_terminal(&mut home.command(&["inbox"]), 80);
+    assert!(list.contains("alarms") && list.lines().all(|line| line.chars().count() <= 80), "{list}");
+    assert_eq!(home.json(&["inbox", "peek", id])["text"], "poison");
+    home.text(&["inbox", "revive", id]);
+    assert!(home.text(&["recv", "--service", "broken", "--timeout", "60s"]).ends_with("poison"));
+    let kept = inbox()[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(home.rouse(&["inbox", "peek", &kept, "--raw"]).exits(0).stdout, b"kept\n");
+    home.text(&["inbox", "discard", &kept]);
+    assert!(inbox().is_empty());
+    let gone = home.rouse(&["--json", "inbox", "peek", &kept]).exits(2).error();
+    assert!(gone["hint"].as_str().unwrap().contains("rouse inbox"), "{gone}");
 }

@@ -10,6 +10,7 @@ mod child;
 mod connect;
 mod doctor;
 mod failure;
+pub(crate) mod inbox;
 pub(crate) mod json;
 mod manual;
 mod mesh;
@@ -39,8 +40,8 @@ use futures::future::{Either, select};
 use rouse_core::ipc::{ClientError, Search};
 use rouse_core::{Client, Unfinished};
 
-use args::OutboxCommand;
 pub use args::{Cli, Command};
+use args::{InboxCommand, OutboxCommand};
 pub use failure::CommandFailure;
 use output::Output;
 
@@ -116,6 +117,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         Command::Recv(recv) => recv.raw,
         Command::Request(request) => request.raw,
         Command::Outbox { command: Some(OutboxCommand::Show { raw, .. }) } => *raw,
+        Command::Inbox { command: Some(InboxCommand::Peek { raw, .. }) } => *raw,
         _ => false,
     };
     if cli.json && is_raw {
@@ -152,6 +154,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         Command::Name { command } => registry::name(&connect().await?, out, command).await,
         Command::Mesh { command } => mesh::mesh(&search, out, command).await,
         Command::Api => api(connect().await?).await,
+        Command::Inbox { command } => inbox::inbox(&connect().await?, out, command).await,
         Command::Outbox { command } => outbox::outbox(&connect().await?, out, command).await,
         Command::Watch => show::watch(&search, out).await,
         Command::Reload => {

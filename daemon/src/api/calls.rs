@@ -1,5 +1,6 @@
 //! The calls of a connection.
 
+mod inbox;
 mod outbox;
 mod receive;
 mod send;
@@ -41,6 +42,11 @@ const METHODS: &[&str] = &[
     "outbox.list",
     "outbox.show",
     "outbox.cancel",
+    "inbox.list",
+    "inbox.dead",
+    "inbox.peek",
+    "inbox.revive",
+    "inbox.discard",
     "receive.open",
     "receive.close",
     "ack",
@@ -169,6 +175,9 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
             "send" => self.send(request.params()?).await,
             "request" => self.request(request.params()?).await,
             "outbox.list" | "outbox.show" | "outbox.cancel" => self.outbox(request).await,
+            "inbox.list" | "inbox.dead" | "inbox.peek" | "inbox.revive" | "inbox.discard" => {
+                self.inbox(request).await
+            }
             "ack" => {
                 let message = self.held.take(&request.params()?)?.done();
                 document(&json!({ "acknowledged": message.id }))

@@ -1,5 +1,6 @@
 //! The arguments of `rouse`. The comments on them are its help texts.
 
+mod journal;
 mod service;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use rouse_core::{MessageId, Service};
 
+pub(super) use self::journal::{InboxCommand, OutboxCommand};
 pub(super) use self::service::{Serve, ServiceRequest};
 use super::failure::CommandFailure;
 use crate::names;
@@ -118,6 +120,14 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<OutboxCommand>,
     },
+    /// List the durable messages that were received and not acknowledged, show one, or list and revive the dead letters
+    ///
+    /// A message that was delivered 16 times without being acknowledged is a dead letter: it is no longer delivered.
+    Inbox {
+        /// The command; without one, list them
+        #[command(subcommand)]
+        command: Option<InboxCommand>,
+    },
     /// Print events as they happen, one per line, also when the daemon is started again meanwhile
     Watch,
     /// Serve JSON-RPC on standard input and output, for scripts and programs in any language
@@ -197,26 +207,6 @@ pub enum MeshCommand {
     Show,
     /// Open the mesh: remove the key file
     Leave,
-}
-
-/// The commands for messages that are not delivered yet.
-#[derive(Clone, Debug, Subcommand)]
-pub enum OutboxCommand {
-    /// List them, by recipient and in their order
-    List,
-    /// Show a message and its text; of a long text a terminal shows the beginning
-    Show {
-        /// The id that `send` has printed
-        id: String,
-        /// Print only the bytes of the message
-        #[arg(long)]
-        raw: bool,
-    },
-    /// Cancel a message; the recipient may have it nevertheless if a part of it was sent
-    Cancel {
-        /// The id that `send` has printed
-        id: String,
-    },
 }
 
 /// The commands for names.

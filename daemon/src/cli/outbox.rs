@@ -44,7 +44,7 @@ pub(super) async fn outbox(
     match command.unwrap_or(OutboxCommand::List) {
         OutboxCommand::List => list(client, out).await,
         OutboxCommand::Show { id, raw } => {
-            let (message, body) = client.outbox_message(&parse(&id)?).await?;
+            let (message, body) = client.outbox_message(&parse(&id, "outbox")?).await?;
             if raw {
                 return out.raw(&body);
             }
@@ -67,7 +67,7 @@ pub(super) async fn outbox(
             out.line(&format!("{head}\n{text}"), &shown)
         }
         OutboxCommand::Cancel { id } => {
-            let id = parse(&id)?;
+            let id = parse(&id, "outbox")?;
             client.cancel(&id).await?;
             out.notice(&format!("cancelled {id}"));
             out.json(&json!({ "cancelled": id }))
@@ -116,13 +116,17 @@ async fn list(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-fn age(since: Timestamp) -> String {
+pub(super) fn age(since: Timestamp) -> String {
     seconds(Timestamp::now().0.saturating_sub(since.0) / 1000)
 }
 
-fn parse(id: &str) -> Result<MessageId, CommandFailure> {
+/// The id of a message that the command `list` lists.
+pub(super) fn parse(id: &str, list: &str) -> Result<MessageId, CommandFailure> {
     id.parse().map_err(|_| {
-        CommandFailure::wrong(format!("{id} is not the id of a message"), "`rouse outbox` lists the ids")
+        CommandFailure::wrong(
+            format!("{id} is not the id of a message"),
+            format!("`rouse {list}` lists the ids"),
+        )
     })
 }
 

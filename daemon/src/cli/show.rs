@@ -37,7 +37,13 @@ fn status_text(out: &Output, status: &Status) -> String {
     };
     let (neighbours, routes) = (counted(status.neighbours, "neighbour"), counted(status.routes, "route"));
     text.push_str(&format!("{neighbours}, {routes}\n{}\n", out.safe_line(&format!("mesh {mesh}"))));
-    text.push_str(&format!("inbox {}\noutbox {}\n\n", queue_text(&status.inbox), queue_text(&status.outbox)));
+    text.push_str(&format!("inbox {}\noutbox {}\n", queue_text(&status.inbox), queue_text(&status.outbox)));
+    if status.dead_letters.messages > 0 {
+        let dead = counted(status.dead_letters.messages, "dead letter");
+        let line = format!("{dead} ({}): `rouse inbox dead` lists them", bytes(status.dead_letters.bytes));
+        text.push_str(&format!("{}\n", out.safe_line(&line)));
+    }
+    text.push('\n');
     let row = |netmod: &NetmodStatus| {
         let state = match netmod.state {
             NetmodState::Up => "up",

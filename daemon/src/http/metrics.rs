@@ -62,6 +62,7 @@ impl NodeMetrics {
         let problems = |level| status.health.iter().filter(|health| health.level == level).count() as f64;
         let queue = |queue: &Queued| (queue.messages as f64, queue.bytes as f64);
         let ((inbox, inbox_bytes), (outbox, outbox_bytes)) = (queue(&status.inbox), queue(&status.outbox));
+        let dead_letters = status.dead_letters.messages as f64;
         for (name, help, unit, value) in [
             ("rouse_uptime", "Time since the start of the node", Some(Unit::Seconds), status.uptime_s as f64),
             (
@@ -74,6 +75,7 @@ impl NodeMetrics {
             ("rouse_routes", "Destinations with a route in use", None, status.routes as f64),
             ("rouse_inbox_messages", "Messages that no application has received", None, inbox),
             ("rouse_inbox", "Their bodies", Some(Unit::Bytes), inbox_bytes),
+            ("rouse_dead_letters", "Messages that were given up after 16 attempts", None, dead_letters),
             ("rouse_outbox_messages", "Messages that wait for a receipt", None, outbox),
             ("rouse_outbox", "Their bodies", Some(Unit::Bytes), outbox_bytes),
             ("rouse_warnings", "Conditions of which the user should know", None, problems(Level::Warn)),
