@@ -135,8 +135,9 @@ impl Ledger {
         if let Err(text) = self.check_taken(node, run, number, message) {
             self.violate(format!("message {number}: {text}"));
         }
+        let now = self.now;
         if let Some(entry) = self.entry(number) {
-            entry.taken.push(Taken { run, is_given_back: false, acknowledged: None });
+            entry.taken.push(Taken { at: now, run, is_given_back: false, acknowledged: None });
         }
         Some(number)
     }
@@ -154,7 +155,8 @@ impl Ledger {
         if entry.is_void {
             return Err("its id was given to another message since".to_owned());
         }
-        if entry.acceptance == Acceptance::Refused {
+        // A message that could not be stored is removed from the disk, unless the process ends before.
+        if entry.acceptance == Acceptance::Refused && !entry.has_restarted {
             return Err("it was refused, and arrives nevertheless".to_owned());
         }
         if entry.report == Some(Report::Expired) {
@@ -163,7 +165,8 @@ impl Ledger {
         let held = entry.taken.iter().rev().find(|taken| !taken.is_given_back).copied();
         if let Some(earlier) = held
             && (earlier.run == run
-                || promise == Promise::Volatile
+                // The sender repeats it when it has heard nothing of the run that took it.
+                || (promise == Promise::Volatile && self.has_gone_on(node, earlier.run, earlier.at))
                 || self.is_on_disk(node, earlier.run, earlier.acknowledged))
         {
             return Err(format!("it is taken twice: in runs {} and {run} of {node}", earlier.run));
@@ -212,6 +215,11 @@ impl Ledger {
     /// The disk of a node fails, so that it may take any time until an acknowledgement is on it.
     pub(crate) fn disk_fails(&mut self, node: NodeId) {
         self.failed_disks.insert(node);
+    }
+
+    /// Whether a run went on after this time, so that the sender has heard of it.
+    fn has_gone_on(&self, node: NodeId, run: u64, at: Duration) -> bool {
+        self.ends.get(&(node, run)).is_none_or(|ended| *ended > at + COMMITTED)
     }
 
     /// Whether an acknowledgement has reached the disk for certain.

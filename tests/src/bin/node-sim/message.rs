@@ -42,6 +42,8 @@ pub(crate) enum Report {
 /// A message that an application has taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
+    /// The time at which it was taken.
+    pub(crate) at: Duration,
     /// The run of the recipient.
     pub(crate) run: u64,
     pub(crate) is_given_back: bool,
