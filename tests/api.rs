@@ -1,6 +1,6 @@
 //! JSON-RPC on the socket and as `rouse api`: the reference is true, and a program loses nothing when it is killed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,13 +15,20 @@ struct Connection {
     reader: BufReader<UnixStream>,
     stream: UnixStream,
     last_id: u64,
+    /// The notifications that came before the answer of a call.
+    notifications: VecDeque<Value>,
 }
 
 impl Connection {
     fn to(daemon: &Daemon) -> Self {
         let stream = UnixStream::connect(daemon.socket()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Connection { reader: BufReader::new(stream.try_clone().unwrap()), stream, last_id: 0 }
+        Connection {
+            reader: BufReader::new(stream.try_clone().unwrap()),
+            stream,
+            last_id: 0,
+            notifications: VecDeque::new(),
+        }
     }
 
     fn write(&mut self, line: &str) {
@@ -34,7 +41,7 @@ impl Connection {
         serde_json::from_str(&line).expect("JSON")
     }
 
-    /// The answer to a call, and the notifications before it.
+    /// The answer to a call. Notifications before it are kept.
     #[track_caller]
     fn call(&mut self, method: &str, params: Value) -> Value {
         self.last_id += 1;
@@ -45,17 +52,18 @@ impl Connection {
             if document["id"] == id {
                 return document;
             }
+            self.notifications.push_back(document["params"].clone());
         }
     }
 
     /// The parameters of the next notification.
     fn notification(&mut self) -> Value {
-        loop {
-            let document = self.read();
-            if document.get("method").is_some() {
-                return document["params"].clone();
-            }
+        if let Some(kept) = self.notifications.pop_front() {
+            return kept;
         }
+        let document = self.read();
+        assert!(document.get("method").is_some(), "{document}");
+        document["params"].clone()
     }
 }
 

@@ -96,6 +96,23 @@ fn a_receipt_means_that_the_message_is_on_the_disk_of_the_recipient() {
 }
 
 #[test]
+fn a_message_whose_acknowledgement_was_awaited_never_comes_again() {
+    block_on(async {
+        let (net, disk) = (MemNet::new(1), SimDisk::new(1));
+        let a = sender(&net).await;
+        for round in 0..8 {
+            let (b, journal) = recipient(&net, &format!("b{round}"), disk.clone()).await;
+            within(a.send(&b.address(), numbered(round))).await.unwrap();
+            assert_eq!(number(&within(b.recv()).await.unwrap()), round);
+            within(b.acknowledged()).await.unwrap();
+            assert_eq!(stored(&journal), 0);
+            crash(b, journal, &disk).await;
+        }
+        within(a.stop()).await;
+    });
+}
+
+#[test]
 fn messages_that_no_application_takes_hold_back_none_for_other_services() {
     block_on(async {
         let net = MemNet::new(1);

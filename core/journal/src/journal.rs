@@ -78,7 +78,9 @@ pub trait Journal: Send + Sync {
     fn lease(&self, mailbox: MailboxName, from: Option<Address>, limit: LeaseLimit)
     -> Completion<Vec<Lease>>;
 
-    /// Removes messages because an application has dealt with them. Returns those that were there.
+    /// Removes messages because an application has dealt with them. Returns those that were there. A removal waits a moment for
+    /// others, so that they share a commit. An empty list removes nothing and does not wait: it is ready as soon as all
+    /// operations before it are on the disk.
     fn acknowledge(&self, messages: Vec<InboxKey>) -> Completion<Waiting>;
 
     /// Gives messages back that were lent. Returns how many were. One that was delivered

@@ -213,8 +213,8 @@ impl Journal for StoredJournal {
     }
 
     fn acknowledge(&self, messages: Vec<InboxKey>) -> Completion<Waiting> {
-        let properties = Properties::new(Urgency::Soon);
-        self.submit(properties, move |transaction| transaction.acknowledge(&messages))
+        let urgency = if messages.is_empty() { Urgency::Now } else { Urgency::Soon };
+        self.submit(Properties::new(urgency), move |transaction| transaction.acknowledge(&messages))
     }
 
     fn give_back(&self, messages: Vec<InboxKey>) -> Completion<usize> {

@@ -41,6 +41,12 @@ impl Client {
         self.command(Call::ReviveMessage { id: *id }).await
     }
 
+    /// Waits until all messages that this client has taken or confirmed before are off the disk of the daemon. A message
+    /// whose acknowledgement is not there yet comes again if the daemon is killed now.
+    pub async fn acknowledged(&self) -> Result<(), ClientError> {
+        self.command(Call::Acknowledged).await
+    }
+
     /// Removes a received message from the daemon's journal, waiting or dead.
     pub async fn discard_message(&self, id: &MessageId) -> Result<(), ClientError> {
         self.command(Call::DiscardMessage { id: *id }).await

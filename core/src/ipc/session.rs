@@ -233,6 +233,7 @@ impl<A: Admin> ClientSession<A> {
             call @ (Call::Inbox { .. }
             | Call::InboxMessage { .. }
             | Call::ReviveMessage { .. }
+            | Call::Acknowledged
             | Call::DiscardMessage { .. }) => Box::pin(self.unread_messages(call)).await?,
             call => self.administer(call).await?,
         })

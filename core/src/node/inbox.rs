@@ -3,6 +3,8 @@
 use rouse_journal::{InboxEntry, InboxKey, InboxPart, JournalError};
 
 use super::Node;
+use crate::node::mailbox::lending::LendRequest;
+use crate::node::reply::reply;
 use crate::node::tasks::inbox::note_stored;
 use crate::types::{Body, MessageId, UnreadMessage};
 
@@ -55,6 +57,36 @@ impl Node {
         };
         let found = state.journal.peek(entry.key).await?;
         Ok(found.map(|(_, message)| (UnreadMessage::from(&entry), message.body.into())))
+    }
+
+    /// Waits until all messages that applications have taken or acknowledged before are off the disk. A message whose
+    /// acknowledgement is not there yet comes again if the node is killed now. A node without a journal has nothing to wait for.
+    ///
+    /// # Errors
+    /// When the journal cannot be written. The acknowledgements are tried again by themselves.
+    ///
+    /// ```
+    /// # use rouse_core::Node;
+    /// # use rouse_core::netmod::mem::MemNet;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # futures::executor::block_on(async {
+    /// # let folder = tempfile::tempdir()?;
+    /// let node = Node::open(folder.path()).await?.netmod(MemNet::new(7).netmod("here")).start().await?;
+    /// node.send(&node.address(), "a note").await?;
+    /// let message = node.recv().await?;
+    /// node.acknowledged().await?;
+    /// // From here on the message comes no more, whatever happens to this process.
+    /// # assert_eq!(&message.body[..], b"a note");
+    /// # node.stop().await;
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    pub async fn acknowledged(&self) -> Result<(), JournalError> {
+        let Some(state) = &self.shared.journal else { return Ok(()) };
+        let (sender, flushed) = reply();
+        state.lending.request(LendRequest::Flush(sender));
+        // Without a reply the node has ended, and the journal with it.
+        flushed.await.unwrap_or(Err(JournalError::Closed))
     }
 
     /// Lets a dead letter wait for an application again, with no attempt counted. Returns false when there is none with

@@ -180,6 +180,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
             }
             "ack" => {
                 let message = self.held.take(&request.params()?)?.done();
+                self.client.acknowledged().await?;
                 document(&json!({ "acknowledged": message.id }))
             }
             "nack" => {

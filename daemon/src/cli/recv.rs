@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use rouse_core::ipc::{ClientMailbox, Delivery, Search};
+use rouse_core::ipc::{ClientError, ClientMailbox, Delivery, Search};
 use rouse_core::{Address, Client, MessageId};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -21,6 +21,9 @@ use crate::units;
 /// The first and the longest pause after a command has failed.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The longest time that the end of the program waits for the disk of the daemon.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The columns between the tab stops of a terminal.
 const TAB_STOP: usize = 8;
@@ -83,7 +86,22 @@ impl Reception<'_> {
         let result = self.receive(&mailbox, from.as_ref()).await;
         // The last acknowledgement, or the message that is given back, reaches the daemon.
         client.flush().await;
+        if self.got.get() > 0 {
+            self.settle(client).await;
+        }
         result
+    }
+
+    /// Waits until the daemon has the acknowledgements on its disk, so that no message comes again once this program has ended.
+    async fn settle(&self, client: &Client) {
+        let failure = match until(Some(Instant::now() + SETTLE_TIMEOUT), client.acknowledged()).await {
+            Some(Ok(())) => return,
+            // With the connection, the daemon has ended, and `--follow` goes on with the next one.
+            Some(Err(ClientError::Disconnected(_))) => return,
+            Some(Err(error)) => error.to_string(),
+            None => format!("its disk takes longer than {}", units::time(SETTLE_TIMEOUT)),
+        };
+        self.out.notice(&format!("the daemon may give the last messages again after a crash: {failure}"));
     }
 
     async fn receive(&self, mailbox: &ClientMailbox, from: Option<&Address>) -> Result<(), CommandFailure> {

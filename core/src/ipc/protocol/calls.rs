@@ -135,6 +135,8 @@ pub enum Call {
         /// Its id.
         id: MessageId,
     },
+    /// Waits until all messages that were confirmed before are off the disk: [`Reply::Done`].
+    Acknowledged,
     /// Removes a received message from the journal, waiting or dead: [`Reply::Done`].
     DiscardMessage {
         /// Its id.

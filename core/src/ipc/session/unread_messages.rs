@@ -26,6 +26,10 @@ impl<A: Admin> ClientSession<A> {
                     false => Err(no_dead_letter()),
                 }
             }
+            Call::Acknowledged => {
+                self.node.acknowledged().await.map_err(|error| unreadable(&error))?;
+                Ok(Reply::Done)
+            }
             Call::DiscardMessage { id } => {
                 self.unread_message(&id).await?;
                 match self.node.discard(&id).await.map_err(|error| unreadable(&error))? {

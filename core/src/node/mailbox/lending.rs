@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::SeqCst};
 
-use rouse_journal::{InboxKey, Lease, LeaseLimit, MailboxName};
+use rouse_journal::{InboxKey, JournalError, Lease, LeaseLimit, MailboxName};
 
 use crate::address::Address;
 use crate::node::reply::ReplySender;
@@ -25,6 +25,8 @@ pub(crate) enum LendRequest {
     Lease(LeaseRequest),
     /// Remove messages that applications have dealt with, of these recipients and senders.
     Acknowledge { keys: Vec<InboxKey>, senders: Vec<(Address, Address)> },
+    /// Reply once all acknowledgements before it are on the disk.
+    Flush(ReplySender<Result<(), JournalError>>),
     /// Give messages back that an application has not dealt with. The attempt counts if the application has seen them.
     GiveBack { keys: Vec<InboxKey>, service: Arc<StoredService>, is_seen: bool },
 }

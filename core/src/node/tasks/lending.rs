@@ -10,6 +10,7 @@ use rouse_journal::{InboxKey, JournalError, MAX_LEASES};
 
 use crate::address::Address;
 use crate::node::mailbox::lending::{LeaseRequest, LendRequest, LentBatch, StoredService};
+use crate::node::reply::ReplySender;
 use crate::node::state::NodeState;
 use crate::node::state::journal::JournalState;
 use crate::node::state::locks::lock;
@@ -46,15 +47,17 @@ pub(crate) async fn run(shared: Arc<NodeState>, state: Arc<JournalState>) {
     }
 }
 
-/// The requests with all acknowledgements in one.
+/// The requests with all acknowledgements in one, which precedes those that wait for it.
 fn merged(requests: Vec<LendRequest>) -> Vec<LendRequest> {
     let (mut rest, mut acknowledged, mut all_senders) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut flushes = Vec::new();
     for request in requests {
         match request {
             LendRequest::Acknowledge { mut keys, senders } => {
                 acknowledged.append(&mut keys);
                 all_senders.extend(senders);
             }
+            flush @ LendRequest::Flush(_) => flushes.push(flush),
             request => rest.push(request),
         }
     }
@@ -62,6 +65,7 @@ fn merged(requests: Vec<LendRequest>) -> Vec<LendRequest> {
         let senders = all_senders.into_iter().collect();
         rest.push(LendRequest::Acknowledge { keys: acknowledged, senders });
     }
+    rest.append(&mut flushes);
     rest
 }
 
@@ -73,6 +77,7 @@ fn begin(
     match request {
         LendRequest::Lease(request) => lease(shared, state, request).boxed(),
         LendRequest::Acknowledge { keys, senders } => acknowledge(shared, state, keys, senders).boxed(),
+        LendRequest::Flush(reply) => flush(state, reply).boxed(),
         LendRequest::GiveBack { keys, service, is_seen } => give_back(state, keys, service, is_seen).boxed(),
     }
 }
@@ -118,6 +123,12 @@ async fn acknowledge(
         Ok(_) | Err(JournalError::Closed) => None,
         Err(_) => Some(LendRequest::Acknowledge { keys, senders: Vec::new() }),
     }
+}
+
+/// The futures of the acknowledgements before it were polled before, so that the journal has their operations.
+async fn flush(state: Arc<JournalState>, reply: ReplySender<Result<(), JournalError>>) -> Failed {
+    reply.send(state.journal.acknowledge(Vec::new()).await.map(drop));
+    None
 }
 
 async fn give_back(
