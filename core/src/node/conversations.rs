@@ -170,7 +170,7 @@ impl Conversations {
                 () = std::pin::pin!(futures::FutureExt::fuse(conversations.mailbox_changes.when(any))) => {}
             }
             // Done after every wake, so that deadlines in quick succession delay no receipt.
-            for (local, peer) in conversations.take_mailbox_changes() {
+            for Ends { peer, local } in conversations.take_mailbox_changes() {
                 conversations.handle_mailbox_change(&shared, &local, &peer, &mut work);
             }
             let now = shared.now();

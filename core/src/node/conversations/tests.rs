@@ -305,7 +305,7 @@ fn a_message_that_an_inbox_refuses_is_delivered_once_something_is_taken() {
     assert!(shared.conversations.mailbox_changes.read().is_empty());
     mailbox.recv_from(&peer).now_or_never().expect("one is there").unwrap();
     assert!(
-        shared.conversations.mailbox_changes.read().contains(&(local(), peer)),
+        shared.conversations.mailbox_changes.read().contains(&Ends { peer, local: local() }),
         "it is noted that there is room"
     );
     entry.deliver(&shared);

@@ -8,7 +8,7 @@ use rouse_journal::{InboxKey, JournalError, Lease, LeaseLimit, MailboxName};
 use crate::address::Address;
 use crate::node::reply::ReplySender;
 use crate::notify::Notify;
-use crate::types::Protection;
+use crate::types::{Ends, Protection};
 
 /// The requests that wait for the task which carries them out. Each application has one at most that waits for messages.
 #[derive(Default)]
@@ -23,8 +23,8 @@ pub(crate) struct LendQueue {
 pub(crate) enum LendRequest {
     /// Lend messages to an application that waits for them.
     Lease(LeaseRequest),
-    /// Remove messages that applications have dealt with, of these recipients and senders.
-    Acknowledge { keys: Vec<InboxKey>, senders: Vec<(Address, Address)> },
+    /// Remove messages that applications have dealt with, of these conversations.
+    Acknowledge { keys: Vec<InboxKey>, conversations: Vec<Ends> },
     /// Reply once all acknowledgements before it are on the disk.
     Flush(ReplySender<Result<(), JournalError>>),
     /// Give messages back that an application has not dealt with. The attempt counts if the application has seen them.

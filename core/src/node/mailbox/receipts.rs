@@ -9,7 +9,7 @@ use super::taken::{LocalReceipt, MailboxReceipts, MessageRanges, number, take, u
 use crate::address::Address;
 use crate::node::reply;
 use crate::rt;
-use crate::types::{Message, MessageId};
+use crate::types::{Ends, Message, MessageId};
 
 /// The future receipt of a message that this node sends to itself. Its channel resolves to the microseconds until the
 /// message was taken. Dropping this without [`PendingLocalReceipt::keep`] withdraws it, so that a message that finds no
@@ -63,7 +63,7 @@ impl Mailbox {
             while let Some(first) = messages.next() {
                 let taken = receipts.taken.entry(first.from).or_default();
                 if taken.is_empty() {
-                    fresh.push((self.shared.address, first.from));
+                    fresh.push(Ends { peer: first.from, local: self.shared.address });
                 }
                 take(taken, number(&first.id));
                 // Messages of one sender mostly come together, and need one look-up.

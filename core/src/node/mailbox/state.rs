@@ -12,7 +12,7 @@ use super::taken::MailboxReceipts;
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
-use crate::types::Service;
+use crate::types::{Ends, Service};
 
 /// Bytes taken after which the senders that wait for shared bytes are woken. A smaller step would wake all of them for
 /// every message.
@@ -20,7 +20,7 @@ const NOTABLE: usize = 4 << 20;
 
 /// The mailbox and the sender of each inbox that has changed: it was full and has room again, or messages were taken
 /// from it. A set, so that an inbox is handled once however many messages were taken.
-pub(crate) type MailboxChanges = Notify<BTreeSet<(Address, Address)>>;
+pub(crate) type MailboxChanges = Notify<BTreeSet<Ends>>;
 
 pub(super) struct MailboxState {
     pub(super) address: Address,
@@ -209,7 +209,8 @@ impl MailboxState {
             self.freed.store(0, SeqCst);
         }
         if !resumed.is_empty() {
-            self.mailbox_changes.write().extend(resumed.into_iter().map(|sender| (self.address, sender)));
+            let ends = resumed.into_iter().map(|peer| Ends { peer, local: self.address });
+            self.mailbox_changes.write().extend(ends);
         }
     }
 }

@@ -14,7 +14,7 @@ use rouse_journal::{InboxKey, Lease};
 
 use super::lending::{LendQueue, LendRequest, LentBatch, StoredService};
 use crate::address::Address;
-use crate::types::{Message, MessageId, MessageKind, Service};
+use crate::types::{Ends, Message, MessageId, MessageKind, Service};
 
 /// The stored messages of all services of an address.
 pub(crate) struct StoredMessages {
@@ -108,19 +108,20 @@ impl StoredMessages {
         if self.lent_count.load(SeqCst) == 0 {
             return messages;
         }
-        let (mut keys, mut senders, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut conversations, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
             let Some(lent) = self.end_lease(message) else {
                 rest.push(message);
                 continue;
             };
             keys.push(lent.key);
-            if senders.last() != Some(&(self.local, message.from)) {
-                senders.push((self.local, message.from));
+            let ends = Ends { peer: message.from, local: self.local };
+            if conversations.last() != Some(&ends) {
+                conversations.push(ends);
             }
         }
         if !keys.is_empty() {
-            self.lending.request(LendRequest::Acknowledge { keys, senders });
+            self.lending.request(LendRequest::Acknowledge { keys, conversations });
         }
         rest
     }

@@ -95,8 +95,7 @@ fn all_senders_that_wait_for_the_room_of_the_mailbox_learn_of_it_once() {
     batch(&mailbox, 1);
     changes.write().clear();
     batch(&mailbox, 1);
-    let resumed: Vec<_> =
-        std::mem::take(&mut *changes.write()).into_iter().map(|(_, sender)| sender).collect();
+    let resumed: Vec<_> = std::mem::take(&mut *changes.write()).into_iter().map(|ends| ends.peer).collect();
     assert_eq!(resumed.len(), 19, "the mailbox is empty: {resumed:?}");
     deliver(&mailbox, 21, 2..3);
     batch(&mailbox, 1);

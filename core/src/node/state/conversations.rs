@@ -169,7 +169,7 @@ impl Conversations {
     }
 
     /// Takes the changed inboxes.
-    pub(crate) fn take_mailbox_changes(&self) -> BTreeSet<(Address, Address)> {
+    pub(crate) fn take_mailbox_changes(&self) -> BTreeSet<Ends> {
         // Read first, since a write would wake every waiter even when nothing changes.
         if self.mailbox_changes.read().is_empty() {
             return BTreeSet::new();

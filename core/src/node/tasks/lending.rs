@@ -8,14 +8,13 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use rouse_journal::{InboxKey, JournalError, MAX_LEASES};
 
-use crate::address::Address;
 use crate::node::mailbox::lending::{LeaseRequest, LendRequest, LentBatch, StoredService};
 use crate::node::reply::ReplySender;
 use crate::node::state::NodeState;
 use crate::node::state::journal::JournalState;
 use crate::node::state::locks::lock;
 use crate::rt;
-use crate::types::Protection;
+use crate::types::{Ends, Protection};
 
 /// The pause before an operation that has failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -49,21 +48,21 @@ pub(crate) async fn run(shared: Arc<NodeState>, state: Arc<JournalState>) {
 
 /// The requests with all acknowledgements in one, which precedes those that wait for it.
 fn merged(requests: Vec<LendRequest>) -> Vec<LendRequest> {
-    let (mut rest, mut acknowledged, mut all_senders) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut rest, mut acknowledged, mut all_ends) = (Vec::new(), Vec::new(), BTreeSet::new());
     let mut flushes = Vec::new();
     for request in requests {
         match request {
-            LendRequest::Acknowledge { mut keys, senders } => {
+            LendRequest::Acknowledge { mut keys, conversations } => {
                 acknowledged.append(&mut keys);
-                all_senders.extend(senders);
+                all_ends.extend(conversations);
             }
             flush @ LendRequest::Flush(_) => flushes.push(flush),
             request => rest.push(request),
         }
     }
     if !acknowledged.is_empty() {
-        let senders = all_senders.into_iter().collect();
-        rest.push(LendRequest::Acknowledge { keys: acknowledged, senders });
+        let conversations = all_ends.into_iter().collect();
+        rest.push(LendRequest::Acknowledge { keys: acknowledged, conversations });
     }
     rest.append(&mut flushes);
     rest
@@ -76,7 +75,9 @@ fn begin(
 ) -> BoxFuture<'static, Failed> {
     match request {
         LendRequest::Lease(request) => lease(shared, state, request).boxed(),
-        LendRequest::Acknowledge { keys, senders } => acknowledge(shared, state, keys, senders).boxed(),
+        LendRequest::Acknowledge { keys, conversations } => {
+            acknowledge(shared, state, keys, conversations).boxed()
+        }
         LendRequest::Flush(reply) => flush(state, reply).boxed(),
         LendRequest::GiveBack { keys, service, is_seen } => give_back(state, keys, service, is_seen).boxed(),
     }
@@ -111,9 +112,9 @@ async fn acknowledge(
     shared: Arc<NodeState>,
     state: Arc<JournalState>,
     keys: Vec<InboxKey>,
-    senders: Vec<(Address, Address)>,
+    conversations: Vec<Ends>,
 ) -> Failed {
-    for (local, peer) in senders {
+    for Ends { peer, local } in conversations {
         if let Some(entry) = shared.conversations.find(&local, &peer) {
             // The peer is one that an application here deals with, so its conversation does not give way to those of others.
             lock(&entry.state).conversation.note_answered();
@@ -121,7 +122,7 @@ async fn acknowledge(
     }
     match state.journal.acknowledge(keys.clone()).await {
         Ok(_) | Err(JournalError::Closed) => None,
-        Err(_) => Some(LendRequest::Acknowledge { keys, senders: Vec::new() }),
+        Err(_) => Some(LendRequest::Acknowledge { keys, conversations: Vec::new() }),
     }
 }
 
