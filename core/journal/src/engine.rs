@@ -147,6 +147,9 @@ impl Engine {
         };
         tracing::warn!(%error, "the journal could not be written and is opened again");
         self.memory.leases.roll_back();
+        if let (StoreError::Damaged(_), Some(store)) = (&error, &self.store) {
+            store.freeze();
+        }
         self.abandon();
         self.status.write().error = Some(error.report());
         if error.is_full() {

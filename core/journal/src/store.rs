@@ -30,6 +30,7 @@ pub(crate) struct Store {
     database: Option<Database>,
     length: Arc<AtomicU64>,
     sync_failed: Arc<AtomicBool>,
+    is_frozen: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -65,11 +66,17 @@ impl Store {
     pub(crate) fn on(file: Box<dyn DiskFile>) -> Result<Self, StoreError> {
         let length = Arc::new(AtomicU64::new(file.len()?));
         let sync_failed = Arc::new(AtomicBool::new(false));
-        let backend = Backend { file, length: length.clone(), sync_failed: sync_failed.clone() };
+        let is_frozen = Arc::new(AtomicBool::new(false));
+        let backend = Backend {
+            file,
+            length: length.clone(),
+            sync_failed: sync_failed.clone(),
+            is_frozen: is_frozen.clone(),
+        };
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
         let database = guarded(|| Ok(builder.create_with_backend(backend)?))?;
-        Ok(Store { database: Some(database), length, sync_failed })
+        Ok(Store { database: Some(database), length, sync_failed, is_frozen })
     }
 
     pub(crate) fn begin(&self) -> Result<WriteTransaction, StoreError> {
@@ -95,6 +102,12 @@ impl Store {
         let Some(database) = &mut self.database else { return Err(closed()) };
         database.compact()?;
         Ok(())
+    }
+
+    /// Refuses all further writes to the file. A damaged database that is closed writes once more, and nothing of it could be
+    /// read after that.
+    pub(crate) fn freeze(&self) {
+        self.is_frozen.store(true, Relaxed);
     }
 
     /// Closes the file. Whether a sync of it has ever failed is noted, so that it is copied before it is used again.
@@ -146,6 +159,16 @@ struct Backend {
     file: Box<dyn DiskFile>,
     length: Arc<AtomicU64>,
     sync_failed: Arc<AtomicBool>,
+    is_frozen: Arc<AtomicBool>,
+}
+
+impl Backend {
+    fn check_writable(&self) -> io::Result<()> {
+        match self.is_frozen.load(Relaxed) {
+            true => Err(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)),
+            false => Ok(()),
+        }
+    }
 }
 
 impl StorageBackend for Backend {
@@ -158,6 +181,7 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check_writable()?;
         self.file.set_len(len)?;
         self.length.store(len, Relaxed);
         Ok(())
@@ -168,6 +192,7 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check_writable()?;
         self.file.write(offset, data)
     }
 }

@@ -87,6 +87,21 @@ fn flipped_bits_anywhere_lose_what_they_hit_and_never_return_a_wrong_message() {
 }
 
 #[test]
+fn damage_that_is_met_at_work_leaves_the_rest_of_the_file_readable() {
+    for seed in 0..FILES {
+        let mut rig = filled(seed);
+        assert!(rig.disk.damage("journal", 5));
+        rig.open().unwrap();
+        let at_start = rig.journal.status().unreadable;
+        (1..4).for_each(|peer| _ = rig.open_pair(pair(peer)));
+        for peer in 1..4 {
+            rig.run(|journal| journal.settle(pair(peer), vec![0..MESSAGES]));
+        }
+        assert_eq!(rig.journal.status().unreadable, at_start, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_journal_is_set_aside() {
     let disk = SimDisk::new(1);
     let file = disk.create("journal").unwrap();
