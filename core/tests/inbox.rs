@@ -277,6 +277,42 @@ fn a_full_inbox_of_one_sender_leaves_others_alone_and_its_messages_arrive_when_t
 }
 
 #[test]
+fn senders_that_were_never_answered_keep_their_messages_while_they_have_half_of_the_conversations() {
+    block_on(async {
+        let net = MemNet::new(1);
+        let limits = JournalLimits { pairs: 8, ..JournalLimits::default() };
+        let journal = open_with(MemoryDisk::default(), limits).await;
+        let b = start(node(2).netmod(net.netmod("b")), &journal).await;
+        let mut strangers = Vec::new();
+        for number in 3..10 {
+            let journal = open(MemoryDisk::default()).await;
+            strangers.push(start(node(number).netmod(net.netmod(&format!("s{number}"))), &journal).await);
+        }
+        for stranger in &strangers {
+            within(stranger.send(&b.address(), "hello")).await.unwrap();
+        }
+        until("four messages", async || stored(&journal) == 4).await;
+        until("refusals", async || b.status().await.drops["not_stored"] >= 3).await;
+        let mut waiting = 0;
+        for stranger in &strangers {
+            waiting += stranger.status().await.outbox.messages;
+        }
+        assert!(waiting >= 3, "{waiting} messages wait at their senders");
+        // A peer that has got a message has its place.
+        let a = sender(&net).await;
+        within(within(b.send(&a.address(), "hello")).await.unwrap().delivered()).await.unwrap();
+        within(within(a.send(&b.address(), "an answer")).await.unwrap().delivered()).await.unwrap();
+        let mut from = BTreeSet::new();
+        for _ in 0..8 {
+            from.insert(within(b.recv()).await.unwrap().from);
+        }
+        assert_eq!(from.len(), 8, "all arrive when there is room");
+        within(a.stop()).await;
+        within(b.stop()).await;
+    });
+}
+
+#[test]
 fn a_disk_that_cannot_be_written_gives_no_receipt_and_the_messages_come_when_it_works() {
     for fault in [DiskFault::Syncs, DiskFault::Write] {
         block_on(async {

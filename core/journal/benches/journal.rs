@@ -119,7 +119,14 @@ fn many(folder: &Path) {
         journal.open_pair(pair(), 1).await.expect("an open journal").expect("a pair");
         for first in (0..MESSAGES).step_by(GROUP as usize) {
             let messages = (first..first + GROUP).map(incoming).collect();
-            let arrival = Arrival { pair: pair(), incarnation: 1, floor: 0, withdrawn: Vec::new(), messages };
+            let arrival = Arrival {
+                pair: pair(),
+                is_answered: false,
+                incarnation: 1,
+                floor: 0,
+                withdrawn: Vec::new(),
+                messages,
+            };
             journal.receive(vec![arrival]).await.expect("a commit");
         }
     });

@@ -38,6 +38,19 @@ pub enum Refusal {
     /// There are too many conversations with messages.
     #[error("too many conversations with messages, the limit is {0}")]
     TooManyPairs(u64),
+    /// Too many senders that no application has answered have messages in the inbox.
+    #[error("too many unanswered senders have messages in the inbox, the limit is {0}")]
+    TooManyUnanswered(u64),
+    /// The messages of senders that no application has answered have no more room.
+    #[error(
+        "messages of unanswered senders hold {held} of {limit} bytes: take some, or raise limits.journal"
+    )]
+    UnansweredFull {
+        /// The bytes that they hold.
+        held: u64,
+        /// The bytes that they may hold.
+        limit: u64,
+    },
     /// The pair of addresses was not opened, or its state was evicted since.
     #[error("the conversation was not opened in the journal")]
     UnknownPair,

@@ -7,7 +7,7 @@ use rouse_proto::types::{MAX_MESSAGE, Service, Timestamp, Waiting};
 
 use crate::error::{Refusal, StoreError};
 use crate::holders::{Direction, refusal};
-use crate::limits::admit;
+use crate::limits::{Excess, Holding, admit};
 use crate::message_record::{MessageRecord, message_id};
 use crate::record::{FieldReader, FieldWriter};
 use crate::tables::{expect, mailbox_key, pair_key};
@@ -34,6 +34,9 @@ impl Transaction<'_> {
         let refuse_all =
             |refusal: Refusal| arrival.messages.iter().map(|_| Reception::Refused(refusal.clone())).collect();
         let Some(pair) = self.pair_id(&arrival.pair)? else { return Ok(refuse_all(Refusal::UnknownPair)) };
+        if arrival.is_answered {
+            self.note_answered(pair)?;
+        }
         let mut receptions = Vec::with_capacity(arrival.messages.len());
         let mut refused: BTreeMap<&Service, Refusal> = BTreeMap::new();
         for message in &arrival.messages {
@@ -79,8 +82,12 @@ impl Transaction<'_> {
         if window.is_some_and(|window| window.contains(message.seq)) {
             return Ok(Reception::Duplicate);
         }
+        let is_answered = record.is_answered;
         if let Err(excess) = admit(self.limits.bytes / 2, self.totals.inbox, held, bytes) {
             return Ok(Reception::Refused(refusal(self, Direction::Inbox, excess, pair)?));
+        }
+        if !is_answered && let Some(refusal) = self.refuse_unanswered(pair, held, bytes)? {
+            return Ok(Reception::Refused(refusal));
         }
         let seq = message.seq..message.seq.saturating_add(1);
         if !self.pair_mut(pair)?.window(arrival.incarnation).insert(seq) {
@@ -101,7 +108,47 @@ impl Transaction<'_> {
         self.tables.inbox.insert(key.bytes().as_slice(), record.seal(&key.bytes()).as_slice())?;
         self.totals.inbox.add(bytes);
         self.pair_mut(pair)?.inbox.add(bytes);
+        if !is_answered {
+            let senders = &mut self.totals.unanswered_senders;
+            *senders = senders.saturating_add(u64::from(held.is_empty()));
+            self.totals.unanswered.add(bytes);
+        }
         Ok(Reception::Stored(key))
+    }
+
+    /// The refusal of a message of an unanswered sender. Any node can invent such senders, so all of them together may take
+    /// neither the room nor the conversations of the others. One with messages cannot be forgotten for another.
+    fn refuse_unanswered(
+        &mut self,
+        pair: u64,
+        held: Holding,
+        bytes: u64,
+    ) -> Result<Option<Refusal>, StoreError> {
+        let (limit, most) = (self.limits.bytes / 4, self.limits.pairs / 2);
+        if held.is_empty() && self.totals.unanswered_senders >= most {
+            return Ok(Some(Refusal::TooManyUnanswered(most)));
+        }
+        match admit(limit, self.totals.unanswered, held, bytes) {
+            Ok(()) => Ok(None),
+            Err(Excess::Total) => {
+                Ok(Some(Refusal::UnansweredFull { held: self.totals.unanswered.charge(), limit }))
+            }
+            Err(Excess::Share) => refusal(self, Direction::Inbox, Excess::Share, pair).map(Some),
+        }
+    }
+
+    /// Notes that an application of this node has sent the peer something.
+    pub(crate) fn note_answered(&mut self, pair: u64) -> Result<(), StoreError> {
+        let record = self.pair(pair)?;
+        if record.is_answered {
+            return Ok(());
+        }
+        let inbox = record.inbox;
+        self.pair_mut(pair)?.is_answered = true;
+        let senders = &mut self.totals.unanswered_senders;
+        *senders = senders.saturating_sub(u64::from(!inbox.is_empty()));
+        self.totals.unanswered.subtract_all(inbox);
+        Ok(())
     }
 
     /// The number of a mailbox; `None` when nothing waits in it.
@@ -158,7 +205,12 @@ impl Transaction<'_> {
         self.totals.inbox.subtract(length);
         let record = self.pair_mut(key.pair)?;
         record.inbox.subtract(length);
-        let local = record.pair.local;
+        let (local, is_answered, is_last) = (record.pair.local, record.is_answered, record.inbox.is_empty());
+        if !is_answered {
+            let senders = &mut self.totals.unanswered_senders;
+            *senders = senders.saturating_sub(u64::from(is_last));
+            self.totals.unanswered.subtract(length);
+        }
         self.close_mailbox(key.mailbox, &MailboxName { local, service })?;
         self.memory.leases.end(key, false);
         Ok(Some(length))

@@ -53,13 +53,21 @@ impl Holding {
     }
 
     pub(crate) fn add(&mut self, bytes: u64) {
-        self.messages = self.messages.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.add_all(Holding { messages: 1, bytes });
     }
 
     pub(crate) fn subtract(&mut self, bytes: u64) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.subtract_all(Holding { messages: 1, bytes });
+    }
+
+    pub(crate) fn add_all(&mut self, others: Holding) {
+        self.messages = self.messages.saturating_add(others.messages);
+        self.bytes = self.bytes.saturating_add(others.bytes);
+    }
+
+    pub(crate) fn subtract_all(&mut self, others: Holding) {
+        self.messages = self.messages.saturating_sub(others.messages);
+        self.bytes = self.bytes.saturating_sub(others.bytes);
     }
 
     pub(crate) fn is_empty(self) -> bool {

@@ -83,6 +83,7 @@ impl Transaction<'_> {
         let record = self.pair_mut(pair_id)?;
         record.outbox.add(bytes);
         record.next = record.next.max(message.seq.saturating_add(1));
+        self.note_answered(pair_id)?;
         Ok(Ok(id))
     }
 

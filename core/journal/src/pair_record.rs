@@ -10,6 +10,13 @@ use crate::window::ReceiveWindow;
 
 /// The incarnations of a sender whose windows are kept. A sender has one, and a late packet may be from the one before.
 const MAX_WINDOWS: usize = 4;
+/// Added to the hour of the last use of a conversation with messages, which is not forgotten.
+pub(crate) const HAS_MESSAGES: u64 = 1 << 63;
+/// Added to the hour of the last use of a conversation that an application has answered.
+const ANSWERED: u64 = 1 << 62;
+/// The last field of the record of a conversation that no application has answered. Others, and those of an earlier version,
+/// lack it.
+const UNANSWERED: u8 = 1;
 
 /// The durable state of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +32,8 @@ pub(crate) struct PairRecord {
     pub(crate) used: u64,
     /// The windows of the sender's incarnations, the latest first.
     pub(crate) windows: Vec<ReceiveWindow>,
+    /// Whether an application of this node has sent the peer something.
+    pub(crate) is_answered: bool,
 }
 
 impl PairRecord {
@@ -37,7 +46,16 @@ impl PairRecord {
             inbox: Holding::default(),
             used,
             windows: Vec::new(),
+            is_answered: false,
         }
+    }
+
+    /// The place in the order in which conversations are forgotten. Unanswered ones come first, since any node can invent
+    /// their peers, and those with messages last.
+    pub(crate) fn rank(&self) -> u64 {
+        let is_empty = self.outbox.is_empty() && self.inbox.is_empty();
+        let answered = if self.is_answered { ANSWERED } else { 0 };
+        self.used | answered | if is_empty { 0 } else { HAS_MESSAGES }
     }
 
     /// The window of an incarnation of the sender, made if there is none.
@@ -64,6 +82,9 @@ impl PairRecord {
         }
         fields.u8(u8::try_from(self.windows.len()).unwrap_or(u8::MAX));
         self.windows.iter().for_each(|window| window.write(&mut fields));
+        if !self.is_answered {
+            fields.u8(UNANSWERED);
+        }
         fields.seal(key)
     }
 
@@ -80,8 +101,9 @@ impl PairRecord {
         let inbox = Holding { messages: fields.u64()?, bytes: fields.u64()? };
         let count = fields.u8()?;
         let windows = (0..count).map(|_| ReceiveWindow::read(fields)).collect::<Option<Vec<_>>>()?;
+        let is_answered = fields.u8() != Some(UNANSWERED);
         let pair = Pair { local, peer };
-        Some(PairRecord { pair, incarnation, next, outbox, inbox, used, windows })
+        Some(PairRecord { pair, incarnation, next, outbox, inbox, used, windows, is_answered })
     }
 }
 
@@ -104,6 +126,9 @@ mod tests {
         assert!(record.window(3).contains(3), "a former incarnation is still known");
         let known: Vec<_> = record.windows.iter().map(|window| window.incarnation).collect();
         assert_eq!((known, record.windows.len()), (vec![6, 5, 4, 3], MAX_WINDOWS));
-        assert_eq!(PairRecord::unseal(b"key", &record.seal(b"key")).unwrap(), record);
+        for is_answered in [true, false] {
+            record.is_answered = is_answered;
+            assert_eq!(PairRecord::unseal(b"key", &record.seal(b"key")).unwrap(), record);
+        }
     }
 }

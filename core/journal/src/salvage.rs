@@ -244,18 +244,24 @@ impl Copying {
     /// Writes what was counted, and the tables that follow from the others.
     fn finish(&self, transaction: &WriteTransaction) -> Result<(), StoreError> {
         let mut tables = Tables::open(transaction)?;
+        let mut totals = self.totals;
+        (totals.unanswered, totals.unanswered_senders) = (Holding::default(), 0);
         for (id, record) in &self.pairs {
             let key = pair_key(*id);
             tables.pairs.insert(key.as_slice(), record.seal(&key).as_slice())?;
             tables.ends.insert(ends_key(&record.pair).as_slice(), key.as_slice())?;
-            tables.used.insert(used_key(record.used, *id).as_slice(), [].as_slice())?;
+            tables.used.insert(used_key(record.rank(), *id).as_slice(), [].as_slice())?;
+            if !record.is_answered && !record.inbox.is_empty() {
+                totals.unanswered.add_all(record.inbox);
+                totals.unanswered_senders = totals.unanswered_senders.saturating_add(1);
+            }
         }
         for (id, name) in &self.mailboxes {
             let (key, mut fields) = (mailbox_key(name), FieldWriter::default());
             fields.u64(*id);
             tables.mailboxes.insert(key.as_slice(), fields.seal(&key).as_slice())?;
         }
-        tables.meta.insert(TOTALS, self.totals.seal().as_slice())?;
+        tables.meta.insert(TOTALS, totals.seal().as_slice())?;
         Ok(())
     }
 }

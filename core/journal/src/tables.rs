@@ -5,7 +5,7 @@
 //! | `meta` | `totals` | the record of the whole journal |
 //! | `pairs` | conversation | its state |
 //! | `ends` | local address, peer | conversation |
-//! | `used` | hour, conversation | — |
+//! | `used` | order in which it is forgotten, conversation | — |
 //! | `outbox` | conversation, sequence | message |
 //! | `expiries` | age, conversation, sequence | — |
 //! | `mailboxes` | local address, service | mailbox |
@@ -106,8 +106,8 @@ pub(crate) fn ends_key(pair: &Pair) -> [u8; 64] {
     key
 }
 
-pub(crate) fn used_key(hour: u64, pair: u64) -> [u8; 16] {
-    join([hour, pair])
+pub(crate) fn used_key(rank: u64, pair: u64) -> [u8; 16] {
+    join([rank, pair])
 }
 
 pub(crate) fn read_used_key(key: &[u8]) -> Result<(u64, u64), StoreError> {

@@ -28,6 +28,9 @@ pub(crate) struct Totals {
     /// The messages of the inbox, with the dead letters.
     pub(crate) inbox: Holding,
     pub(crate) dead: Holding,
+    /// The messages of the inbox whose senders no application has answered, and the number of those senders.
+    pub(crate) unanswered: Holding,
+    pub(crate) unanswered_senders: u64,
     /// Messages that were lost because their record was damaged.
     pub(crate) damaged: u64,
     /// Files whose losses could not be counted.
@@ -50,6 +53,8 @@ impl Totals {
             outbox: Holding::default(),
             inbox: Holding::default(),
             dead: Holding::default(),
+            unanswered: Holding::default(),
+            unanswered_senders: 0,
             damaged: 0,
             unreadable: 0,
             evicted: 0,
@@ -72,6 +77,11 @@ impl Totals {
         for value in [self.damaged, self.unreadable, self.evicted, self.renewed] {
             fields.u64(value);
         }
+        if !self.unanswered.is_empty() {
+            for value in [self.unanswered.messages, self.unanswered.bytes, self.unanswered_senders] {
+                fields.u64(value);
+            }
+        }
         fields.seal(TOTALS)
     }
 
@@ -91,6 +101,10 @@ impl Totals {
         let (outbox, inbox, dead) = (holding()?, holding()?, holding()?);
         let (damaged, unreadable) = (fields.u64()?, fields.u64()?);
         let (evicted, renewed) = (fields.u64()?, fields.u64()?);
+        // Absent when there are none, and from a record of an earlier version.
+        let mut added = || fields.u64().unwrap_or(0);
+        let unanswered = Holding { messages: added(), bytes: added() };
+        let unanswered_senders = added();
         Some(Totals {
             age,
             written,
@@ -101,6 +115,8 @@ impl Totals {
             outbox,
             inbox,
             dead,
+            unanswered,
+            unanswered_senders,
             damaged,
             unreadable,
             evicted,
@@ -113,12 +129,21 @@ impl Totals {
 mod tests {
     use super::{FORMAT, TOTALS, Totals};
     use crate::error::StoreError;
+    use crate::limits::Holding;
     use crate::record::FieldWriter;
     use rouse_proto::types::Timestamp;
 
     #[test]
     fn the_totals_are_read_as_they_were_written_and_a_later_format_is_refused() {
-        let totals = Totals { age: 1, pairs: 2, damaged: 3, renewed: 4, ..Totals::new(Timestamp(5)) };
+        let totals = Totals {
+            age: 1,
+            pairs: 2,
+            damaged: 3,
+            renewed: 4,
+            unanswered: Holding { messages: 6, bytes: 7 },
+            unanswered_senders: 8,
+            ..Totals::new(Timestamp(5))
+        };
         assert_eq!(Totals::unseal(&totals.seal()).unwrap(), totals);
         let mut later = FieldWriter::default();
         later.u8(FORMAT + 1);

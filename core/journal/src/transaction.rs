@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use crate::error::{Refusal, StoreError};
 use crate::leases::Leases;
 use crate::limits::JournalLimits;
-use crate::pair_record::PairRecord;
+use crate::pair_record::{HAS_MESSAGES, PairRecord};
 use crate::tables::{Tables, ends_key, pair_key, read_pair_key, read_used_key, used_key};
 use crate::totals::{TOTALS, Totals};
 use crate::types::Pair;
@@ -16,8 +16,8 @@ use rouse_proto::types::Timestamp;
 
 /// The unit of the index of unused conversations. A finer one would cost a write for each use.
 const HOUR: u64 = 3_600_000;
-/// The conversations that are looked at in order to forget one.
-const EVICTION_TRIES: usize = 64;
+/// The conversations that are looked at in order to forget one: more than one transaction changes at once.
+const EVICTION_TRIES: usize = 4096;
 
 /// The state of a journal that is in memory only, and so begins empty in each process.
 #[derive(Debug, Default)]
@@ -43,6 +43,8 @@ pub(crate) struct LargestHolder {
 struct Cached {
     record: PairRecord,
     changed: bool,
+    /// Its place in the order in which conversations are forgotten, as the table has it; `None` for a new one.
+    listed: Option<u64>,
 }
 
 /// One commit in preparation.
@@ -91,6 +93,7 @@ impl<'t> Transaction<'t> {
             if cached.changed {
                 let key = pair_key(id);
                 self.tables.pairs.insert(key.as_slice(), cached.record.seal(&key).as_slice())?;
+                self.list_use(id, &cached)?;
             }
         }
         if self.changed {
@@ -131,7 +134,8 @@ impl<'t> Transaction<'t> {
                     return Err(StoreError::damaged("a conversation is missing"));
                 };
                 let record = PairRecord::unseal(&key, record.value())?;
-                Ok(place.insert(Cached { record, changed: false }))
+                let listed = Some(record.rank());
+                Ok(place.insert(Cached { record, changed: false, listed }))
             }
         }
     }
@@ -144,11 +148,6 @@ impl<'t> Transaction<'t> {
     /// As [`Self::pair`], for a change. The conversation counts as used.
     pub(crate) fn pair_mut(&mut self, id: u64) -> Result<&mut PairRecord, StoreError> {
         let hour = self.age / HOUR;
-        let former = self.cached(id)?.record.used;
-        if former != hour {
-            self.remove_use(former, id)?;
-            self.tables.used.insert(used_key(hour, id).as_slice(), [].as_slice())?;
-        }
         self.changed = true;
         let cached = self.cached(id)?;
         cached.changed = true;
@@ -156,8 +155,21 @@ impl<'t> Transaction<'t> {
         Ok(&mut cached.record)
     }
 
-    fn remove_use(&mut self, hour: u64, id: u64) -> Result<(), StoreError> {
-        match self.tables.used.remove(used_key(hour, id).as_slice())? {
+    /// Keeps the order in which conversations are forgotten.
+    fn list_use(&mut self, id: u64, cached: &Cached) -> Result<(), StoreError> {
+        let rank = cached.record.rank();
+        if cached.listed == Some(rank) {
+            return Ok(());
+        }
+        if let Some(former) = cached.listed {
+            self.remove_use(former, id)?;
+        }
+        self.tables.used.insert(used_key(rank, id).as_slice(), [].as_slice())?;
+        Ok(())
+    }
+
+    fn remove_use(&mut self, rank: u64, id: u64) -> Result<(), StoreError> {
+        match self.tables.used.remove(used_key(rank, id).as_slice())? {
             Some(_) => Ok(()),
             None => Err(StoreError::damaged("the last use of a conversation is missing")),
         }
@@ -179,40 +191,41 @@ impl<'t> Transaction<'t> {
         self.totals.next_pair = id.saturating_add(1);
         self.totals.pairs = self.totals.pairs.saturating_add(1);
         self.tables.ends.insert(ends_key(&pair).as_slice(), pair_key(id).as_slice())?;
-        self.tables.used.insert(used_key(hour, id).as_slice(), [].as_slice())?;
-        self.pairs.insert(id, Cached { record: PairRecord::new(pair, incarnation, hour), changed: true });
+        let record = PairRecord::new(pair, incarnation, hour);
+        self.pairs.insert(id, Cached { record, changed: true, listed: None });
         self.ids.insert(pair, id);
         self.changed = true;
         Ok(Ok(id))
     }
 
-    /// Forgets the conversation that was not used for the longest time and has no messages. Those with messages are moved
-    /// to the end, so that the next search looks at others.
+    /// Forgets the first conversation without messages. One that this transaction has changed may be about to get some.
     fn evict(&mut self) -> Result<bool, StoreError> {
-        for _ in 0..EVICTION_TRIES {
-            let Some((hour, id)) =
-                self.tables.used.first()?.map(|(key, _)| read_used_key(key.value())).transpose()?
-            else {
-                return Ok(false);
-            };
-            let record = self.pair(id)?;
-            if record.outbox.is_empty() && record.inbox.is_empty() {
-                let pair = record.pair;
-                self.remove_use(hour, id)?;
-                self.tables.ends.remove(ends_key(&pair).as_slice())?;
-                self.tables.pairs.remove(pair_key(id).as_slice())?;
-                self.pairs.remove(&id);
-                self.ids.remove(&pair);
-                self.totals.pairs = self.totals.pairs.saturating_sub(1);
-                self.totals.evicted = self.totals.evicted.saturating_add(1);
-                self.changed = true;
-                return Ok(true);
+        let mut found = None;
+        for item in self.tables.used.iter()?.take(EVICTION_TRIES) {
+            let (rank, id) = read_used_key(item?.0.value())?;
+            if rank >= HAS_MESSAGES {
+                break;
             }
-            if hour == self.age / HOUR {
-                return Ok(false);
+            if !self.pairs.get(&id).is_some_and(|cached| cached.changed) {
+                found = Some((rank, id));
+                break;
             }
-            self.pair_mut(id)?;
         }
-        Ok(false)
+        let Some((rank, id)) = found else { return Ok(false) };
+        let record = self.pair(id)?;
+        if record.rank() != rank {
+            // Its repair makes a new index. A message would be lost otherwise.
+            return Err(StoreError::damaged("the index of unused conversations is wrong"));
+        }
+        let pair = record.pair;
+        self.remove_use(rank, id)?;
+        self.tables.ends.remove(ends_key(&pair).as_slice())?;
+        self.tables.pairs.remove(pair_key(id).as_slice())?;
+        self.pairs.remove(&id);
+        self.ids.remove(&pair);
+        self.totals.pairs = self.totals.pairs.saturating_sub(1);
+        self.totals.evicted = self.totals.evicted.saturating_add(1);
+        self.changed = true;
+        Ok(true)
     }
 }

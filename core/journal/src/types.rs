@@ -75,6 +75,10 @@ pub struct InboxMessage {
 pub struct Arrival {
     /// The recipient and the sender.
     pub pair: Pair,
+    /// Whether an application has sent this sender something, or it is of this node. It then has its place in the journal
+    /// apart from the senders that any node can invent, and keeps it as long as the conversation is not forgotten. A message
+    /// in the outbox has the same effect.
+    pub is_answered: bool,
     /// The incarnation of the sender.
     pub incarnation: u64,
     /// The floor of the sender: all below it is settled.

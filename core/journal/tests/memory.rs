@@ -70,7 +70,14 @@ fn twenty_thousand_messages_in_and_out_leave_the_memory_flat() {
             let outcomes = journal.put((first..first + GROUP).map(outgoing).collect()).await.unwrap();
             assert!(outcomes.iter().all(Result::is_ok));
             let messages = (first..first + GROUP).map(incoming).collect();
-            let arrival = Arrival { pair: pair(), incarnation: 1, floor: 0, withdrawn: Vec::new(), messages };
+            let arrival = Arrival {
+                pair: pair(),
+                is_answered: false,
+                incarnation: 1,
+                floor: 0,
+                withdrawn: Vec::new(),
+                messages,
+            };
             journal.receive(vec![arrival]).await.unwrap();
         }
         check("all of them wait");

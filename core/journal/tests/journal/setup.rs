@@ -144,5 +144,5 @@ pub(crate) fn incoming(seq: u64, body: impl Into<Bytes>) -> InboxMessage {
 
 /// Messages of an incarnation of the peer `n`.
 pub(crate) fn arrival(n: u8, incarnation: u64, messages: Vec<InboxMessage>) -> Arrival {
-    Arrival { pair: pair(n), incarnation, floor: 0, withdrawn: Vec::new(), messages }
+    Arrival { pair: pair(n), is_answered: false, incarnation, floor: 0, withdrawn: Vec::new(), messages }
 }

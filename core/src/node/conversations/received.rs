@@ -161,6 +161,7 @@ impl ConversationEntry {
         let fresh = self.without_answers(shared, fresh);
         let mut state = lock(&self.state);
         let received = state.conversation.received();
+        let is_answered = state.conversation.is_answered();
         let Some(journaled) = &mut state.journaled else { return Vec::new() };
         journaled.unstored.extend(fresh);
         journaled.is_storing = !journaled.unstored.is_empty();
@@ -172,6 +173,7 @@ impl ConversationEntry {
                 let present = received.filter(|(present, _)| *present == incarnation);
                 arrivals.push(Arrival {
                     pair: self.journal_pair(),
+                    is_answered,
                     incarnation,
                     floor: present.map_or(0, |(_, taken)| taken),
                     withdrawn: Vec::new(),

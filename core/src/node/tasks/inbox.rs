@@ -211,7 +211,7 @@ impl InboxWriter {
             messages.push(inbox_message(&member.message));
             listed.push((member, id));
         }
-        Arrival { pair, incarnation, floor, withdrawn: Vec::new(), messages }
+        Arrival { pair, is_answered: true, incarnation, floor, withdrawn: Vec::new(), messages }
     }
 
     /// Wakes the applications that wait for what was stored.
