@@ -38,9 +38,10 @@ fn the_first_minute_of_the_readme_delivers_the_message() {
         .replace("/tmp/b", &place("b"))
         .replace(":7001", &format!(":{first}"))
         .replace(":7002", &format!(":{second}"));
-    // A shell that ends leaves what it started behind, so this one stays until its input ends.
+    // A shell that ends leaves what it started behind, so this one stays until its input ends. `recv --follow`, the last that it
+    // starts in the background, would wait for the daemon to come back.
     let script = format!(
-        "{script}\nread -r _\nrouse --state-dir {} stop\nrouse --state-dir {} stop\nwait\n",
+        "{script}\nread -r _\nkill $!\nrouse --state-dir {} stop\nrouse --state-dir {} stop\nwait\n",
         place("a"),
         place("b")
     );
