@@ -39,3 +39,28 @@ fn messages_that_are_sent_together_are_accepted_in_the_order_of_their_lines() {
     let numbers: Vec<usize> = texts.map(|shown| number(&shown)).collect();
     assert_eq!(numbers, (0..COUNT).filter(|n| n % 3 == 2).collect::<Vec<_>>());
 }
+
+#[test]
+fn each_of_five_thousand_pipelined_calls_has_an_answer() {
+    const COUNT: usize = 5_000;
+    let programs = programs!();
+    let home = programs.daemon().start();
+    // The answers go through a pipe, so that some of them are under way when further lines arrive.
+    let mut api = home.start(&["api"]);
+    let mut input = api.take_input();
+    let writer = std::thread::spawn(move || {
+        for n in 0..COUNT {
+            let line = serde_json::json!({ "jsonrpc": "2.0", "id": n, "method": "version" });
+            std::io::Write::write_all(&mut input, format!("{line}\n").as_bytes()).unwrap();
+        }
+    });
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..COUNT {
+        let answer = api.json_where(|_| true);
+        assert!(answer["result"].is_object() || answer["error"]["data"]["code"] == "busy", "{answer}");
+        ids.insert(answer["id"].as_u64().unwrap());
+    }
+    assert_eq!(ids.len(), COUNT);
+    writer.join().unwrap();
+    assert!(api.end().success());
+}

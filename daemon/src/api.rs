@@ -28,12 +28,15 @@ use rouse_core::ipc::{ConnectError, TextProtocol};
 
 use calls::Calls;
 use document_writer::DocumentWriter;
-use error::ApiError;
 pub use line_reader::LineBudget;
 use line_reader::{Line, LineReader};
 
 /// The most calls under way on one connection. Further ones are refused.
 const MAX_CALLS: usize = 1024;
+
+/// The most calls and refusals whose answers are not written. No line is read beyond that, so that a peer which reads no answers
+/// is not refused without end.
+const MOST_ANSWERS: usize = 2 * MAX_CALLS;
 
 /// The time for the last answers after the daemon has stopped.
 const FINAL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -84,8 +87,9 @@ async fn serve_lines<W: AsyncWrite + Unpin + Send>(
             beginning = calls.begin_send(line).boxed().fuse();
         }
         let under_way = running.len() + sends.len() + usize::from(!beginning.is_terminated());
+        let is_reading = is_open && running.len() < MOST_ANSWERS;
         let next = async {
-            match is_open {
+            match is_reading {
                 true => lines.next().await,
                 false => std::future::pending().await,
             }
@@ -99,8 +103,9 @@ async fn serve_lines<W: AsyncWrite + Unpin + Send>(
                     true => sends.push_back(line),
                     false => running.push(calls.answer(line).boxed()),
                 },
-                Some(Line::Whole(line)) => calls.refuse(&line, ApiError::busy("too many calls are under way")).await?,
-                Some(Line::Skipped(error)) => calls.writer.failure(None, &error).await?,
+                // Not awaited here: a call under way may be in the middle of its answer, and would be polled no more.
+                Some(Line::Whole(line)) => running.push(calls.refuse(line).boxed()),
+                Some(Line::Skipped(error)) => running.push(calls.skip(error).boxed()),
                 None => {
                     is_open = false;
                     calls.streams.close_all();

@@ -126,10 +126,15 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
         Calls { client, writer, streams: Streams::new(), held: HeldMessages::new() }
     }
 
-    /// Answers a request by an error, without looking at its method.
-    pub(super) async fn refuse(&self, line: &[u8], error: ApiError) -> io::Result<()> {
-        let id = Request::parse(line).ok().and_then(|request| request.id);
-        self.writer.failure(id, &error).await
+    /// Refuses a request because too many are under way, without looking at its method.
+    pub(super) async fn refuse(&self, line: WholeLine<'_>) -> io::Result<()> {
+        let id = Request::parse(&line).ok().and_then(|request| request.id);
+        self.writer.failure(id, &ApiError::busy("too many calls are under way")).await
+    }
+
+    /// Answers a line that is no request.
+    pub(super) async fn skip(&self, error: ApiError) -> io::Result<()> {
+        self.writer.failure(None, &error).await
     }
 
     /// Executes the request of a line, and answers it.
