@@ -5,9 +5,9 @@
 //! kills what is left of it.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,8 +67,8 @@ impl UserCommand {
         let child = child.map_err(|error| format!("the command does not start: {error}"))?;
         let group = Arc::new(ProcessGroup::of(&child).ok_or("the command has no process id")?);
         let _ends_when_dropped = EndOnDrop(group.clone());
-        let (body, its_group) = (message.body.clone(), group.clone());
-        let mut work = blocking::unblock(move || converse(child, &its_group, &body));
+        let its_group = group.clone();
+        let mut work = blocking::unblock(move || outcome(child, &its_group));
         if let Some(result) = until(Some(Instant::now() + self.timeout), &mut work).await {
             return result;
         }
@@ -82,8 +82,12 @@ impl UserCommand {
     }
 
     fn start(&self, message: &Message, from_name: Option<&str>, output: CommandOutput) -> io::Result<Child> {
+        // A file and not a pipe: if this program is killed while it writes, the command would take the part for the whole.
+        let mut input = tempfile::tempfile()?;
+        input.write_all(&message.body)?;
+        input.rewind()?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).process_group(0).stdin(Stdio::piped());
+        command.args(&self.arguments).process_group(0).stdin(input);
         match output {
             CommandOutput::Returned => command.stdout(Stdio::piped()),
             CommandOutput::Stdout => command.stdout(Stdio::inherit()),
@@ -102,10 +106,9 @@ impl UserCommand {
     }
 }
 
-/// Writes the message to the command, reads its output, and waits for its end.
-fn converse(mut child: Child, group: &ProcessGroup, message: &[u8]) -> Result<Vec<u8>, String> {
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let output = exchange(stdin, stdout, message);
+/// Reads the output of the command, and waits for its end.
+fn outcome(mut child: Child, group: &ProcessGroup) -> Result<Vec<u8>, String> {
+    let output = read_output(child.stdout.take());
     if output.as_ref().is_ok_and(|output| output.len() > MAX_MESSAGE) {
         // The rest would block the command for ever.
         group.signal(Signal::KILL);
@@ -120,17 +123,10 @@ fn converse(mut child: Child, group: &ProcessGroup, message: &[u8]) -> Result<Ve
     }
 }
 
-/// Writes the message beside the reading, since a command may write before it has read everything.
-fn exchange(stdin: Option<ChildStdin>, stdout: Option<ChildStdout>, message: &[u8]) -> io::Result<Vec<u8>> {
+fn read_output(stdout: Option<ChildStdout>) -> io::Result<Vec<u8>> {
     let mut output = Vec::new();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            // A command need not read the message, so that a closed pipe is no error.
-            stdin.map(|mut stdin| stdin.write_all(message))
-        });
-        // One byte more than the limit shows that the output is too long.
-        stdout.map(|stdout| stdout.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut output)).transpose()
-    })?;
+    // One byte more than the limit shows that the output is too long.
+    stdout.map(|stdout| stdout.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut output)).transpose()?;
     Ok(output)
 }
 
