@@ -168,8 +168,10 @@ fn a_message_that_expires_on_its_way_is_in_an_unknown_state() {
     let first = programs.daemon().start();
     let second = programs.daemon().peer(&first.uri()).start();
     first.route_to(second.address());
-    let send =
-        |to: &str| first.rouse(&["--json", "send", to, "x", "--ttl", "1", "--wait", "delivered"]).exits(1);
+    // A durable one would be on the disk of the recipient at once.
+    let send = |to: &str| {
+        first.rouse(&["--json", "send", to, "x", "--ttl", "1", "--wait", "delivered", "--volatile"]).exits(1)
+    };
     let left = send(second.address());
     assert_eq!((&left.json()["state"], &left.error()["code"]), (&"unknown".into(), &"unknown".into()));
     let stayed = send(&absent());

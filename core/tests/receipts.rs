@@ -1,4 +1,4 @@
-//! The receipt of a message: it is sent when an application of the recipient has received the message.
+//! The receipt of a message at a recipient without a journal: it is sent when an application there has received the message.
 
 mod common;
 

@@ -21,8 +21,8 @@ pub struct ClientSent {
 }
 
 impl ClientSent {
-    /// Waits until an application of the recipient has received it. When this future is dropped, the message is still
-    /// sent.
+    /// Waits until the message is delivered: the recipient has a durable one on its disk if it has a journal, or an application
+    /// there has taken it. When this future is dropped, the message is still sent.
     ///
     /// # Errors
     /// [`SendError::Expired`](crate::SendError::Expired), or [`SendError::Unknown`](crate::SendError::Unknown) when a part of

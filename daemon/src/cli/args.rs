@@ -68,9 +68,9 @@ pub enum Command {
     ///
     /// --exec runs a command for each message, one at a time and in their order, with the message on its standard input, and
     /// ROUSE_ID, ROUSE_FROM, ROUSE_FROM_NAME, ROUSE_TO, ROUSE_SERVICE, ROUSE_IN_REPLY_TO, ROUSE_SENT_AT and ROUSE_RECEIVED_AT
-    /// in its environment. The message has left its inbox when the command exits with 0. Otherwise it is given back: with
+    /// in its environment. The message leaves its inbox when the command exits with 0. Otherwise it is given back: with
     /// --follow the command is run again after a pause that grows from 1 s to 1 min, without it the exit code is 1. A command
-    /// that is interrupted, or killed with this one, may see the message again.
+    /// may see a message again when it is interrupted, or when this program or the daemon is killed.
     Recv(Recv),
     /// Send a request to a service of a peer, and print the answer
     ///
@@ -233,7 +233,7 @@ pub enum NameCommand {
 pub enum Wait {
     /// The daemon has accepted it
     Queued,
-    /// An application of the recipient has received it
+    /// The recipient has it: on its disk, or a volatile one in an application
     Delivered,
 }
 
@@ -266,7 +266,7 @@ pub struct Send {
     /// The time that the message waits for a recipient that is away [default: 7d]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub ttl: Option<Duration>,
-    /// Return when the message has this state; an application of the recipient is for example `rouse recv` there
+    /// Return when the message has this state
     #[arg(long, value_name = "STATE", default_value = "queued")]
     pub wait: Wait,
     /// The longest time to wait: for room in the queue to the recipient, and for the delivery [default: 30s]

@@ -29,7 +29,7 @@ Give an address a name. Names, and addresses shortened to \fIrouse1abcd...wxyz\f
 Send a message. It waits for its recipient for 7 days, or for the time of \-\-ttl.
 .TP
 .B df \-h | rouse send kitchen \- \-\-wait delivered
-Send standard input, and wait until an application there has received it.
+Send standard input, and wait until the recipient has it on its disk.
 .TP
 .B rouse recv \-\-follow
 Print messages as they arrive, one line each: the sender, a tab, and the text with line ends, tabs and backslashes escaped.

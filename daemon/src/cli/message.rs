@@ -41,7 +41,7 @@ impl SentLine {
         SentLine { id: sent.id, state: "queued", durable: sent.durable, bytes: sent.bytes, rtt_ms: None }
     }
 
-    /// Notes that an application of the recipient has received it.
+    /// Notes that the recipient has it.
     pub(crate) fn delivered(&mut self, receipt: &Receipt) -> f64 {
         let rtt_ms = milliseconds(receipt.elapsed_us);
         self.state = "delivered";
@@ -107,7 +107,7 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
         None => {
             out.line(&line.text(), &line)?;
             let hint = "the message remains here, in transit or in the recipient's mailbox until its time to live has passed";
-            Err(CommandFailure::timed_out("no application of the recipient has received it in time", hint))
+            Err(CommandFailure::timed_out("the recipient has not confirmed it in time", hint))
         }
     }
 }
