@@ -72,13 +72,18 @@ pub(crate) struct StoredSummary {
 impl StoredSummary {
     pub(crate) fn add(&mut self, shared: &NodeState, message: &Message) {
         self.count = self.count.saturating_add(1);
+        self.note_service(message);
+        if shared.event_bus.has_subscriber() {
+            self.events.push(super::entry::received(message));
+        }
+    }
+
+    /// Notes that there may be a message for this service.
+    fn note_service(&mut self, message: &Message) {
         let service = (message.to, message.service.clone());
         // Looked up first, because most messages of a commit are for one service.
         if !self.services.contains(&service) {
             self.services.insert(service);
-        }
-        if shared.event_bus.has_subscriber() {
-            self.events.push(super::entry::received(message));
         }
     }
 }
@@ -235,6 +240,8 @@ impl ConversationEntry {
                     }
                     Reception::Duplicate => {
                         shared.stats.drop(DropCause::Duplicate);
+                        // The commit that stored it may have been reported as failed, so that no reader knows of it.
+                        summary.note_service(&message);
                         conversation.on_discarded(now, &message.id);
                     }
                     Reception::Refused(refusal) => {
