@@ -17,7 +17,7 @@ use futures::io::AsyncRead;
 
 use crate::address::Address;
 use crate::ipc::error::ClientError;
-use crate::ipc::frame::{FrameError, FrameReader};
+use crate::ipc::frame::FrameReader;
 use crate::ipc::outbox::{Outbox, OutboxError};
 use crate::ipc::protocol::{
     Call, ClientFrame, DaemonFrame, Failure, MAX_CALL_BYTES, MAX_CALLS, Reply, StreamItem,
@@ -147,7 +147,7 @@ impl Multiplexer {
                     Ok(frame) => self.handle(frame),
                     Err(_) => break "the daemon sent a malformed frame".to_owned(),
                 },
-                Err(FrameError::Closed | FrameError::Cut) => {
+                Err(error) if error.is_end() => {
                     break "the daemon was killed, has crashed, or has closed it".to_owned();
                 }
                 Err(error) => break error.to_string(),

@@ -36,6 +36,17 @@ pub(super) enum FrameError {
     Io(#[from] io::Error),
 }
 
+impl FrameError {
+    /// Whether the other side has ended. One that ends before it has read all that was sent resets the connection.
+    pub(super) fn is_end(&self) -> bool {
+        match self {
+            FrameError::Closed | FrameError::Cut => true,
+            FrameError::Io(error) => error.kind() == io::ErrorKind::ConnectionReset,
+            _ => false,
+        }
+    }
+}
+
 /// Reads frames. The buffer grows with the bytes that have come, because a claimed length costs the sender nothing.
 #[derive(Debug)]
 pub(super) struct FrameReader<R> {
